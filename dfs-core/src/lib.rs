@@ -1,0 +1,9 @@
+//! The pure core of DFS: what can be decided from values alone. The coordinator, the client and the
+//! tests call it. It knows no clock, no randomness, no file, no socket, no thread and no async: time and
+//! identifiers come in as arguments.
+
+pub mod error;
+pub mod ids;
+pub mod op;
+pub mod types;
+pub mod view;

@@ -1,0 +1,65 @@
+//! What an operation reads and what it leaves: an ordered key-value view below, effects above.
+//! `namespace::execute` works between the two; coordinator, client and model implement [`View`].
+
+use crate::ids::{Ino, SessionId, SetId};
+use crate::op::Reply;
+use crate::error::FsResult;
+use crate::types::{Timestamp, VolumeUsage};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+/// The store below failed or holds a row that cannot be read. Fatal for the process that meets it: it stops
+/// rather than guesses.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ViewError {
+    #[error("the state store failed: {0}")]
+    Store(String),
+    #[error("row {key} is damaged: {reason}; rebuild the state from checkpoint and log")]
+    Damaged { key: String, reason: String },
+}
+
+/// An ordered map of rows at one moment.
+pub trait View {
+    /// The row with this key.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError>;
+
+    /// Visits the rows with `start <= key < end` in key order until the visitor breaks.
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ViewError>;
+}
+
+/// The change that an operation makes: each key's new value, `None` for deleted; and what it adds to the
+/// volume's counters (kept apart so that operations on different inodes touch no common row).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    pub rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    pub inodes: i64,
+    pub bytes: i64,
+}
+
+/// What an operation needs from outside: time, identity, fresh identifiers.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    pub now: Timestamp,
+    pub session: SessionId,
+    /// A number never used before; used if the operation makes an inode.
+    pub fresh_ino: Ino,
+    /// The set that new chunk ids come from; `None` when no set can take data.
+    pub set: Option<SetId>,
+    /// For `StatFs` and for refusing growth when nothing is left.
+    pub usage: VolumeUsage,
+}
+
+/// What came of an operation: `effects` is empty when `result` is an error or the operation only asked.
+/// `reads` and `writes` are the inodes whose leases the operation concerns.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    pub result: FsResult<Reply>,
+    pub effects: Effects,
+    pub reads: BTreeSet<Ino>,
+    pub writes: BTreeSet<Ino>,
+}
