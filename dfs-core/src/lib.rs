@@ -4,6 +4,9 @@
 
 pub mod error;
 pub mod ids;
+pub mod keys;
 pub mod op;
+pub mod rows;
 pub mod types;
 pub mod view;
+pub mod volume;

@@ -1,12 +1,13 @@
 //! What an operation reads and what it leaves: an ordered key-value view below, effects above.
 //! `namespace::execute` works between the two; coordinator, client and model implement [`View`].
 
+use crate::error::FsResult;
 use crate::ids::{Ino, SessionId, SetId};
 use crate::op::Reply;
-use crate::error::FsResult;
 use crate::types::{Timestamp, VolumeUsage};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
+use std::fmt::Debug;
+use std::ops::{Bound, ControlFlow};
 
 /// The store below failed or holds a row that cannot be read. Fatal for the process that meets it: it stops
 /// rather than guesses.
@@ -41,9 +42,79 @@ pub struct Effects {
     pub bytes: i64,
 }
 
+impl Effects {
+    /// Whether the operation changed nothing.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.inodes == 0 && self.bytes == 0
+    }
+}
+
+/// A volume's rows in memory: the twin of the coordinator's store, for tests and models.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryView {
+    pub rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Sums of what the applied effects added.
+    pub inodes: i64,
+    pub bytes: i64,
+}
+
+impl MemoryView {
+    /// Makes the effects part of the view.
+    pub fn apply(&mut self, effects: &Effects) {
+        for (key, value) in &effects.rows {
+            match value {
+                Some(value) => self.rows.insert(key.clone(), value.clone()),
+                None => self.rows.remove(key),
+            };
+        }
+        self.inodes += effects.inodes;
+        self.bytes += effects.bytes;
+    }
+}
+
+impl View for MemoryView {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
+        Ok(self.rows.get(key).cloned())
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ViewError> {
+        if start >= end {
+            return Ok(());
+        }
+        for (key, value) in self.rows.range::<[u8], _>((Bound::Included(start), Bound::Excluded(end))) {
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Who holds an inode open, as the owner of the leases knows it. The last unlink asks, so that an open file
+/// becomes an orphan instead of disappearing.
+pub trait Opens: Debug {
+    /// The sessions that hold the inode open.
+    fn holders_open(&self, ino: Ino) -> Vec<SessionId>;
+}
+
+/// Nobody holds anything open: for callers that have no leases.
+#[derive(Clone, Copy, Debug)]
+pub struct NoOpens;
+
+impl Opens for NoOpens {
+    fn holders_open(&self, _ino: Ino) -> Vec<SessionId> {
+        Vec::new()
+    }
+}
+
 /// What an operation needs from outside: time, identity, fresh identifiers.
 #[derive(Clone, Copy, Debug)]
-pub struct Context {
+pub struct Context<'a> {
     pub now: Timestamp,
     pub session: SessionId,
     /// A number never used before; used if the operation makes an inode.
@@ -52,6 +123,8 @@ pub struct Context {
     pub set: Option<SetId>,
     /// For `StatFs` and for refusing growth when nothing is left.
     pub usage: VolumeUsage,
+    /// Who holds inodes open: the coordinator's `LeaseTable`, or [`NoOpens`].
+    pub opens: &'a dyn Opens,
 }
 
 /// What came of an operation: `effects` is empty when `result` is an error or the operation only asked.

@@ -1,0 +1,367 @@
+//! The keys of the rows: a family byte, then big-endian parts, so that ranges are natural. The namespace, the
+//! coordinator's store and the checker build and parse keys only here. Knows nothing of the rows' values.
+
+use crate::ids::{ChunkId, Ino, NodeId, OpId, SessionId, SetId};
+use sha2::{Digest, Sha256};
+
+/// Bit that every name hash has set, which keeps cookies above the ones of `.` and `..`.
+const HASH_TOP: u64 = 1 << 55;
+/// Bits of a cookie below the hash: the place among names of equal hash.
+const SLOT_BITS: u32 = 7;
+/// Greatest place among names of equal hash.
+pub const SLOT_MAX: u64 = (1 << SLOT_BITS) - 1;
+
+/// A half-open range of keys, `start <= key < end`.
+pub type KeyRange = (Vec<u8>, Vec<u8>);
+
+/// The first byte of a key. Stored: never reuse a value.
+mod family {
+    pub const INODE: u8 = b'i';
+    pub const DENTRY: u8 = b'd';
+    pub const XATTR: u8 = b'x';
+    pub const EXTENT: u8 = b'e';
+    pub const CHUNK: u8 = b'c';
+    pub const GARBAGE: u8 = b'g';
+    pub const MISSING: u8 = b'm';
+    pub const RANGE: u8 = b'r';
+    pub const ORPHAN: u8 = b'o';
+    pub const HELD: u8 = b'h';
+    pub const PURGE: u8 = b'p';
+    pub const SESSION: u8 = b's';
+    pub const REPLY: u8 = b'a';
+    pub const NODE: u8 = b'n';
+    pub const SET: u8 = b't';
+    pub const COUNTER: u8 = b'u';
+}
+
+/// What a key names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    Inode(Ino),
+    Dentry { parent: Ino, hash: u64, name: Vec<u8> },
+    Xattr { ino: Ino, name: Vec<u8> },
+    Extent { ino: Ino, content: u64, offset: u64 },
+    Chunk(ChunkId),
+    Garbage(ChunkId),
+    Missing { chunk: ChunkId, node: NodeId },
+    Range { session: SessionId, set: SetId, first: u64 },
+    Orphan(Ino),
+    Held { session: SessionId, ino: Ino },
+    Purge { ino: Ino, content: u64 },
+    Session(SessionId),
+    Reply { session: SessionId, op: OpId },
+    Node(NodeId),
+    Set(SetId),
+    Counter(Vec<u8>),
+}
+
+/// The hash that orders a directory's names: 55 bits of SHA-256 with bit 55 set.
+pub fn name_hash(name: &[u8]) -> u64 {
+    let digest = Sha256::digest(name);
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    (u64::from_be_bytes(first) & (HASH_TOP - 1)) | HASH_TOP
+}
+
+/// The listing cookie of the `slot`-th name among those of equal `hash`.
+pub fn cookie(hash: u64, slot: u64) -> u64 {
+    hash << SLOT_BITS | slot.min(SLOT_MAX)
+}
+
+/// The hash and the slot of a cookie.
+pub fn split_cookie(cookie: u64) -> (u64, u64) {
+    (cookie >> SLOT_BITS, cookie & SLOT_MAX)
+}
+
+struct Builder(Vec<u8>);
+
+impl Builder {
+    fn new(family: u8) -> Builder {
+        let mut bytes = Vec::with_capacity(32);
+        bytes.push(family);
+        Builder(bytes)
+    }
+
+    fn u32(mut self, value: u32) -> Builder {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    fn u64(mut self, value: u64) -> Builder {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    fn u128(mut self, value: u128) -> Builder {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    fn bytes(mut self, value: &[u8]) -> Vec<u8> {
+        self.0.extend_from_slice(value);
+        self.0
+    }
+
+    /// All keys that begin with what was built.
+    fn range(self) -> KeyRange {
+        let end = successor(&self.0);
+        (self.0, end)
+    }
+}
+
+/// The smallest key greater than every key with this prefix. The family byte is below 0xff, so it exists.
+fn successor(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            break;
+        }
+    }
+    end
+}
+
+pub fn inode(ino: Ino) -> Vec<u8> {
+    Builder::new(family::INODE).u64(ino.0).0
+}
+
+pub fn dentry(parent: Ino, name: &[u8]) -> Vec<u8> {
+    Builder::new(family::DENTRY).u64(parent.0).u64(name_hash(name)).bytes(name)
+}
+
+/// The entries of `parent` from the hash of `after` on (0: all). Entries of that very hash are included: the
+/// reader skips those whose slot is not greater than the cookie's.
+pub fn dentry_range(parent: Ino, after: u64) -> KeyRange {
+    let (start, end) = Builder::new(family::DENTRY).u64(parent.0).range();
+    if after == 0 {
+        return (start, end);
+    }
+    let (hash, _) = split_cookie(after);
+    (Builder::new(family::DENTRY).u64(parent.0).u64(hash).0, end)
+}
+
+pub fn xattr(ino: Ino, name: &[u8]) -> Vec<u8> {
+    Builder::new(family::XATTR).u64(ino.0).bytes(name)
+}
+
+pub fn extent(ino: Ino, content: u64, offset: u64) -> Vec<u8> {
+    Builder::new(family::EXTENT).u64(ino.0).u64(content).u64(offset).0
+}
+
+pub fn chunk(id: ChunkId) -> Vec<u8> {
+    Builder::new(family::CHUNK).u32(id.set.0).u64(id.seq).0
+}
+
+pub fn garbage(id: ChunkId) -> Vec<u8> {
+    Builder::new(family::GARBAGE).u32(id.set.0).u64(id.seq).0
+}
+
+pub fn missing(id: ChunkId, node: NodeId) -> Vec<u8> {
+    Builder::new(family::MISSING).u32(id.set.0).u64(id.seq).u32(node.0).0
+}
+
+pub fn range(session: SessionId, set: SetId, first: u64) -> Vec<u8> {
+    Builder::new(family::RANGE).u128(session.0).u32(set.0).u64(first).0
+}
+
+pub fn orphan(ino: Ino) -> Vec<u8> {
+    Builder::new(family::ORPHAN).u64(ino.0).0
+}
+
+/// The index of orphans by the sessions that hold them.
+pub fn held(session: SessionId, ino: Ino) -> Vec<u8> {
+    Builder::new(family::HELD).u128(session.0).u64(ino.0).0
+}
+
+pub fn purge(ino: Ino, content: u64) -> Vec<u8> {
+    Builder::new(family::PURGE).u64(ino.0).u64(content).0
+}
+
+pub fn session(id: SessionId) -> Vec<u8> {
+    Builder::new(family::SESSION).u128(id.0).0
+}
+
+pub fn reply(session: SessionId, op: OpId) -> Vec<u8> {
+    Builder::new(family::REPLY).u128(session.0).u64(op.0).0
+}
+
+pub fn node(id: NodeId) -> Vec<u8> {
+    Builder::new(family::NODE).u32(id.0).0
+}
+
+pub fn set(id: SetId) -> Vec<u8> {
+    Builder::new(family::SET).u32(id.0).0
+}
+
+/// Counters: `next_ino`, `next_node`, `next_set`, `inodes`, `bytes`, and the one of [`chunk_seq`].
+pub fn counter(name: &[u8]) -> Vec<u8> {
+    Builder::new(family::COUNTER).bytes(name)
+}
+
+/// The counter of the next chunk sequence number in a set.
+pub fn chunk_seq(set: SetId) -> Vec<u8> {
+    counter(format!("chunk_seq/{}", set.0).as_bytes())
+}
+
+/// The inode whose lease covers the row, if any: an inode's attributes, entries, xattrs and extents.
+pub fn owner_inode(key: &[u8]) -> Option<Ino> {
+    match parse(key)? {
+        Key::Inode(ino) | Key::Xattr { ino, .. } | Key::Extent { ino, .. } => Some(ino),
+        Key::Dentry { parent, .. } => Some(parent),
+        _ => None,
+    }
+}
+
+/// Takes a key apart; `None` when it is none of ours.
+pub fn parse(key: &[u8]) -> Option<Key> {
+    let (&family, mut rest) = key.split_first()?;
+    let rest = &mut rest;
+    let parsed = match family {
+        family::INODE => Key::Inode(Ino(take_u64(rest)?)),
+        family::DENTRY => {
+            Key::Dentry { parent: Ino(take_u64(rest)?), hash: take_u64(rest)?, name: take_all(rest) }
+        }
+        family::XATTR => Key::Xattr { ino: Ino(take_u64(rest)?), name: take_all(rest) },
+        family::EXTENT => {
+            Key::Extent { ino: Ino(take_u64(rest)?), content: take_u64(rest)?, offset: take_u64(rest)? }
+        }
+        family::CHUNK => Key::Chunk(take_chunk(rest)?),
+        family::GARBAGE => Key::Garbage(take_chunk(rest)?),
+        family::MISSING => Key::Missing { chunk: take_chunk(rest)?, node: NodeId(take_u32(rest)?) },
+        family::RANGE => Key::Range {
+            session: SessionId(take_u128(rest)?),
+            set: SetId(take_u32(rest)?),
+            first: take_u64(rest)?,
+        },
+        family::ORPHAN => Key::Orphan(Ino(take_u64(rest)?)),
+        family::HELD => Key::Held { session: SessionId(take_u128(rest)?), ino: Ino(take_u64(rest)?) },
+        family::PURGE => Key::Purge { ino: Ino(take_u64(rest)?), content: take_u64(rest)? },
+        family::SESSION => Key::Session(SessionId(take_u128(rest)?)),
+        family::REPLY => Key::Reply { session: SessionId(take_u128(rest)?), op: OpId(take_u64(rest)?) },
+        family::NODE => Key::Node(NodeId(take_u32(rest)?)),
+        family::SET => Key::Set(SetId(take_u32(rest)?)),
+        family::COUNTER => Key::Counter(take_all(rest)),
+        _ => return None,
+    };
+    rest.is_empty().then_some(parsed)
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = rest.split_first_chunk::<N>()?;
+    *rest = tail;
+    Some(*head)
+}
+
+fn take_u32(rest: &mut &[u8]) -> Option<u32> {
+    take(rest).map(u32::from_be_bytes)
+}
+
+fn take_u64(rest: &mut &[u8]) -> Option<u64> {
+    take(rest).map(u64::from_be_bytes)
+}
+
+fn take_u128(rest: &mut &[u8]) -> Option<u128> {
+    take(rest).map(u128::from_be_bytes)
+}
+
+fn take_chunk(rest: &mut &[u8]) -> Option<ChunkId> {
+    Some(ChunkId { set: SetId(take_u32(rest)?), seq: take_u64(rest)? })
+}
+
+fn take_all(rest: &mut &[u8]) -> Vec<u8> {
+    std::mem::take(rest).to_vec()
+}
+
+/// The ranges of whole families and of their parts.
+pub mod prefix {
+    use super::{Builder, KeyRange, family};
+    use crate::ids::{ChunkId, Ino, SessionId, SetId};
+
+    /// Every key of ours.
+    pub fn all() -> KeyRange {
+        (vec![0], vec![u8::MAX])
+    }
+
+    pub fn inodes() -> KeyRange {
+        Builder::new(family::INODE).range()
+    }
+
+    pub fn dentries() -> KeyRange {
+        Builder::new(family::DENTRY).range()
+    }
+
+    pub fn xattrs(ino: Ino) -> KeyRange {
+        Builder::new(family::XATTR).u64(ino.0).range()
+    }
+
+    /// The extents of one content of an inode.
+    pub fn extents(ino: Ino, content: u64) -> KeyRange {
+        Builder::new(family::EXTENT).u64(ino.0).u64(content).range()
+    }
+
+    pub fn chunks() -> KeyRange {
+        Builder::new(family::CHUNK).range()
+    }
+
+    pub fn chunks_of(set: SetId) -> KeyRange {
+        Builder::new(family::CHUNK).u32(set.0).range()
+    }
+
+    pub fn garbage() -> KeyRange {
+        Builder::new(family::GARBAGE).range()
+    }
+
+    pub fn missing() -> KeyRange {
+        Builder::new(family::MISSING).range()
+    }
+
+    /// The members that lack a chunk.
+    pub fn missing_of(id: ChunkId) -> KeyRange {
+        Builder::new(family::MISSING).u32(id.set.0).u64(id.seq).range()
+    }
+
+    pub fn ranges() -> KeyRange {
+        Builder::new(family::RANGE).range()
+    }
+
+    pub fn ranges_of(session: SessionId) -> KeyRange {
+        Builder::new(family::RANGE).u128(session.0).range()
+    }
+
+    pub fn orphans() -> KeyRange {
+        Builder::new(family::ORPHAN).range()
+    }
+
+    /// The orphans that a session holds open.
+    pub fn held_by(session: SessionId) -> KeyRange {
+        Builder::new(family::HELD).u128(session.0).range()
+    }
+
+    pub fn purges() -> KeyRange {
+        Builder::new(family::PURGE).range()
+    }
+
+    pub fn sessions() -> KeyRange {
+        Builder::new(family::SESSION).range()
+    }
+
+    pub fn replies() -> KeyRange {
+        Builder::new(family::REPLY).range()
+    }
+
+    pub fn replies_of(session: SessionId) -> KeyRange {
+        Builder::new(family::REPLY).u128(session.0).range()
+    }
+
+    pub fn nodes() -> KeyRange {
+        Builder::new(family::NODE).range()
+    }
+
+    pub fn sets() -> KeyRange {
+        Builder::new(family::SET).range()
+    }
+
+    pub fn counters() -> KeyRange {
+        Builder::new(family::COUNTER).range()
+    }
+}

@@ -1,0 +1,254 @@
+//! The rows of a volume's state: a version byte, then postcard. The namespace, the coordinator and the checker
+//! read and write rows only here. Fields are added only with a new version and a golden test of the old one.
+
+use crate::error::FsResult;
+use crate::ids::{ChunkId, Ino, NodeId, SessionId};
+use crate::op::Reply;
+use crate::types::{Attr, Extent, FileKind, Timestamp};
+use crate::view::ViewError;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The version of every row this code writes.
+const VERSION: u8 = 1;
+
+/// An inode: its attributes and what only the volume needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InodeRow {
+    pub kind: FileKind,
+    pub mode: u32,
+    pub nlink: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub rdev: u32,
+    pub size: u64,
+    pub blocks: u64,
+    pub atime: Timestamp,
+    pub mtime: Timestamp,
+    pub ctime: Timestamp,
+    pub btime: Timestamp,
+    pub version: u64,
+    pub content_epoch: u64,
+    /// The directory that a directory is in (the root's is itself); `Ino(0)` for other kinds.
+    pub parent: Ino,
+    /// Number of the present content: extents of older ones wait to be purged.
+    pub content: u64,
+    /// How many xattr rows there are: most inodes have none and need no scan.
+    pub xattrs: u32,
+    /// Target of a symbolic link.
+    pub target: Vec<u8>,
+}
+
+impl InodeRow {
+    /// The attributes as `stat` shows them.
+    pub fn attr(&self, ino: Ino) -> Attr {
+        Attr {
+            ino,
+            kind: self.kind,
+            mode: self.mode,
+            nlink: self.nlink,
+            uid: self.uid,
+            gid: self.gid,
+            rdev: self.rdev,
+            size: self.size,
+            blocks: self.blocks,
+            atime: self.atime,
+            mtime: self.mtime,
+            ctime: self.ctime,
+            btime: self.btime,
+            version: self.version,
+            content_epoch: self.content_epoch,
+        }
+    }
+
+    pub fn is_dir(&self) -> bool {
+        self.kind == FileKind::Directory
+    }
+}
+
+/// A name in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DentryRow {
+    pub ino: Ino,
+    pub kind: FileKind,
+}
+
+/// An extended attribute's value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct XattrRow {
+    pub value: Vec<u8>,
+}
+
+/// A run of a file's bytes; its offset is in the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtentRow {
+    pub len: u64,
+    pub chunk: ChunkId,
+    pub chunk_offset: u32,
+}
+
+impl ExtentRow {
+    pub fn of(extent: &Extent) -> ExtentRow {
+        ExtentRow { len: extent.len, chunk: extent.chunk, chunk_offset: extent.chunk_offset }
+    }
+
+    pub fn extent(&self, offset: u64) -> Extent {
+        Extent { offset, len: self.len, chunk: self.chunk, chunk_offset: self.chunk_offset }
+    }
+}
+
+/// A chunk that something refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkRow {
+    /// Content length.
+    pub len: u32,
+    /// Sum of the lengths of the extents that refer to it; greater than `len` when ranges are shared.
+    pub live_bytes: u64,
+    /// Number of those extents.
+    pub references: u64,
+    pub sha256: [u8; 32],
+    /// Number of `MissingRow`s: most chunks have none and need no scan when they go.
+    pub missing: u32,
+}
+
+/// A chunk that nothing refers to any more, to be deleted from its members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GarbageRow {
+    pub since: Timestamp,
+}
+
+/// A member of the set does not have the chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingRow {
+    pub since: Timestamp,
+}
+
+/// Chunk sequence numbers leased to a session: `count` from the one in the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeRow {
+    pub count: u32,
+}
+
+/// An inode without a name and the sessions that hold it open.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrphanRow {
+    pub holders: Vec<SessionId>,
+}
+
+/// The index entry for an orphan that a session holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldRow;
+
+/// Content whose extents are to be freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgeRow {
+    pub since: Timestamp,
+}
+
+/// A client's session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRow {
+    /// What the client calls itself, for people.
+    pub client: String,
+    pub created: Timestamp,
+}
+
+/// Whether a datanode takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeState {
+    /// Takes new chunks.
+    Active,
+    /// Serves what it has, takes nothing new.
+    Draining,
+    /// Gone for good.
+    Removed,
+}
+
+/// A datanode.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRow {
+    pub uuid: [u8; 16],
+    pub address: String,
+    pub zone: String,
+    pub state: NodeState,
+}
+
+/// A replica set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetRow {
+    /// Rises with each change of the members.
+    pub epoch: u64,
+    pub members: Vec<NodeId>,
+}
+
+/// The answer to a change, kept until the client acknowledged it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyRow(pub FsResult<Reply>);
+
+/// A number that only rises or that sums something up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterRow {
+    pub value: u64,
+}
+
+fn encode_row<T: Serialize>(row: &T) -> Vec<u8> {
+    postcard::to_extend(row, vec![VERSION]).expect("rows hold only what postcard can encode, and memory grows")
+}
+
+fn decode_row<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, ViewError> {
+    let damaged = |reason: String| ViewError::Damaged { key: print_key(key), reason };
+    let (&version, body) = bytes.split_first().ok_or_else(|| damaged("empty".into()))?;
+    if version != VERSION {
+        return Err(damaged(format!("version {version} is not known to this program")));
+    }
+    let (row, rest) = postcard::take_from_bytes(body).map_err(|error| damaged(error.to_string()))?;
+    if !rest.is_empty() {
+        return Err(damaged(format!("{} bytes too many", rest.len())));
+    }
+    Ok(row)
+}
+
+/// The key as a person can read it.
+pub fn print_key(key: &[u8]) -> String {
+    match crate::keys::parse(key) {
+        Some(key) => format!("{key:?}"),
+        None => format!("{key:02x?}"),
+    }
+}
+
+/// What every row can do.
+pub trait Row: Sized {
+    /// Version byte and content.
+    fn encode(&self) -> Vec<u8>;
+    /// The row in `bytes`; `key` is for the error's text.
+    fn decode(key: &[u8], bytes: &[u8]) -> Result<Self, ViewError>;
+}
+
+macro_rules! rows {
+    ($($row:ident)*) => {$(
+        impl $row {
+            /// Version byte and content.
+            pub fn encode(&self) -> Vec<u8> {
+                encode_row(self)
+            }
+
+            /// The row in `bytes`; `key` is for the error's text.
+            pub fn decode(key: &[u8], bytes: &[u8]) -> Result<$row, ViewError> {
+                decode_row(key, bytes)
+            }
+        }
+
+        impl Row for $row {
+            fn encode(&self) -> Vec<u8> {
+                encode_row(self)
+            }
+
+            fn decode(key: &[u8], bytes: &[u8]) -> Result<$row, ViewError> {
+                decode_row(key, bytes)
+            }
+        }
+    )*};
+}
+
+rows!(InodeRow DentryRow XattrRow ExtentRow ChunkRow GarbageRow MissingRow RangeRow OrphanRow HeldRow PurgeRow
+      SessionRow NodeRow SetRow ReplyRow CounterRow);
