@@ -40,7 +40,11 @@ impl Cluster {
 
     /// The running server's process, if it is one and is ours.
     pub fn running(&self) -> Option<i32> {
-        let pid: i32 = std::fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?;
+        let pid: i32 = std::fs::read_to_string(self.pid_file())
+            .ok()?
+            .trim()
+            .parse()
+            .ok()?;
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
         (name.trim() == "dfs-server").then_some(pid)
     }
@@ -49,18 +53,38 @@ impl Cluster {
     pub fn start(&self) -> Outcome {
         let failed = |e: std::io::Error| format!("cannot prepare {}: {e}", self.home.display());
         std::fs::create_dir_all(&self.home).map_err(failed)?;
-        let log = std::fs::File::options().create(true).append(true).open(self.log_file()).map_err(failed)?;
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_file())
+            .map_err(failed)?;
         let program = self.programs.join("dfs-server");
         let mut server = shell::command(&program);
-        server.arg("standalone").arg("--data-dir").arg(self.home.join("data"));
+        server
+            .arg("standalone")
+            .arg("--data-dir")
+            .arg(self.home.join("data"));
         server.arg("--listen").arg(format!("127.0.0.1:{}", self.ports[0]));
         for port in &self.ports[1..] {
             server.arg("--datanode-listen").arg(format!("127.0.0.1:{port}"));
         }
-        server.current_dir("/").stdout(log.try_clone().map_err(failed)?).stderr(log);
+        server
+            .current_dir("/")
+            .stdout(log.try_clone().map_err(failed)?)
+            .stderr(log);
         // SAFETY: setsid is safe between fork and exec; the server must outlive this terminal.
-        unsafe { server.pre_exec(|| if libc::setsid() < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }) };
-        let mut child = server.spawn().map_err(|e| format!("cannot start {}: {e}", program.display()))?;
+        unsafe {
+            server.pre_exec(|| {
+                if libc::setsid() < 0 {
+                    Err(std::io::Error::last_os_error())
+                } else {
+                    Ok(())
+                }
+            })
+        };
+        let mut child = server
+            .spawn()
+            .map_err(|e| format!("cannot start {}: {e}", program.display()))?;
         std::fs::write(self.pid_file(), format!("{}\n", child.id())).map_err(failed)?;
         self.wait_until_listening(&mut child)
     }
@@ -71,10 +95,16 @@ impl Cluster {
             let address = SocketAddr::from(([127, 0, 0, 1], port));
             while TcpStream::connect_timeout(&address, POLL).is_err() {
                 if let Ok(Some(status)) = child.try_wait() {
-                    return Err(format!("dfs-server ended ({status}); its log says:\n{}", self.log_tail()));
+                    return Err(format!(
+                        "dfs-server ended ({status}); its log says:\n{}",
+                        self.log_tail()
+                    ));
                 }
                 if begun.elapsed() > START_LIMIT {
-                    return Err(format!("dfs-server does not listen on {address}:\n{}", self.log_tail()));
+                    return Err(format!(
+                        "dfs-server does not listen on {address}:\n{}",
+                        self.log_tail()
+                    ));
                 }
                 std::thread::sleep(POLL);
             }
@@ -92,11 +122,16 @@ impl Cluster {
     pub fn mount(&self, point: &Path) -> Outcome {
         std::fs::create_dir_all(point).map_err(|e| format!("cannot make {}: {e}", point.display()))?;
         let mut dfs = shell::command(self.programs.join("dfs"));
-        dfs.args(["mount", &self.source()]).arg(point).args(["-o", "allow_other"]);
+        dfs.args(["mount", &self.source()])
+            .arg(point)
+            .args(["-o", "allow_other"]);
         dfs.stdout(Stdio::null());
         shell::run(&mut dfs)?;
         if fuse::mounted(point).is_none() {
-            return Err(format!("`dfs mount` returned, but nothing is mounted on {}", point.display()));
+            return Err(format!(
+                "`dfs mount` returned, but nothing is mounted on {}",
+                point.display()
+            ));
         }
         Ok(())
     }
@@ -108,7 +143,10 @@ impl Cluster {
         let begun = Instant::now();
         while self.running().is_some_and(|_| !reap(pid)) {
             if begun.elapsed() > STOP_LIMIT {
-                println!("dfs-server (process {pid}) did not stop in {} s: killing it", STOP_LIMIT.as_secs());
+                println!(
+                    "dfs-server (process {pid}) did not stop in {} s: killing it",
+                    STOP_LIMIT.as_secs()
+                );
                 signal(pid, libc::SIGKILL);
                 std::thread::sleep(POLL);
                 reap(pid);

@@ -27,7 +27,13 @@ fn mount_unserved(fd: i32, point: &Path) -> std::io::Result<()> {
     let options = CString::new(format!("fd={fd},rootmode=40000,user_id=0,group_id=0"))?;
     // SAFETY: all pointers are NUL-terminated strings that outlive the call.
     let made = unsafe {
-        libc::mount(c"dfs-check".as_ptr(), path.as_ptr(), c"fuse".as_ptr(), libc::MS_NOSUID, options.as_ptr().cast())
+        libc::mount(
+            c"dfs-check".as_ptr(),
+            path.as_ptr(),
+            c"fuse".as_ptr(),
+            libc::MS_NOSUID,
+            options.as_ptr().cast(),
+        )
     };
     if made != 0 {
         return Err(std::io::Error::last_os_error());

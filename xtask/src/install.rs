@@ -9,7 +9,10 @@ pub const PROGRAMS: [&str; 2] = ["dfs", "dfs-server"];
 
 pub fn run(bin_dir: &Path) -> Outcome {
     if !shell::is_root() {
-        return Err(format!("run as root: this writes {} and {MOUNT_PROGRAM}", bin_dir.display()));
+        return Err(format!(
+            "run as root: this writes {} and {MOUNT_PROGRAM}",
+            bin_dir.display()
+        ));
     }
     packages::ensure(&[packages::BUILD, packages::RUN])?;
     build_release()?;
@@ -17,7 +20,15 @@ pub fn run(bin_dir: &Path) -> Outcome {
 }
 
 pub fn build_release() -> Outcome {
-    shell::run(shell::cargo().args(["build", "--release", "--quiet", "-p", "dfs-server", "-p", "dfs-fuse"]))
+    shell::run(shell::cargo().args([
+        "build",
+        "--release",
+        "--quiet",
+        "-p",
+        "dfs-server",
+        "-p",
+        "dfs-fuse",
+    ]))
 }
 
 /// Puts the built programs in place, each by one rename so that a running one is never overwritten.

@@ -5,7 +5,15 @@ use crate::shell::{self, Outcome};
 pub fn run() -> Outcome {
     packages::ensure(&[packages::BUILD])?;
     format_check()?;
-    shell::run(shell::cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
+    shell::run(shell::cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ]))
 }
 
 pub fn format_check() -> Outcome {

@@ -17,7 +17,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Set up, run, test and measure DFS on this machine")]
+#[command(
+    name = "cargo xtask",
+    about = "Set up, run, test and measure DFS on this machine"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

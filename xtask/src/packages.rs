@@ -11,7 +11,10 @@ pub struct Package {
 }
 
 const fn program(name: &'static str, program: &'static str) -> Package {
-    Package { name, program: Some(program) }
+    Package {
+        name,
+        program: Some(program),
+    }
 }
 
 const fn library(name: &'static str) -> Package {
@@ -55,8 +58,13 @@ pub const BENCH: &[Package] = &[
 ];
 
 fn missing<'a>(wanted: &[&'a [Package]]) -> Vec<&'a str> {
-    let absent = |p: &Package| !p.program.is_some_and(|name| shell::on_path(name).is_some()) && !installed(p.name);
-    let mut names: Vec<_> = wanted.iter().flat_map(|list| list.iter()).filter(|p| absent(p)).collect();
+    let absent =
+        |p: &Package| !p.program.is_some_and(|name| shell::on_path(name).is_some()) && !installed(p.name);
+    let mut names: Vec<_> = wanted
+        .iter()
+        .flat_map(|list| list.iter())
+        .filter(|p| absent(p))
+        .collect();
     names.sort_by_key(|p| p.name);
     names.dedup_by_key(|p| p.name);
     names.into_iter().map(|p| p.name).collect()
@@ -74,10 +82,16 @@ pub fn ensure(wanted: &[&[Package]]) -> Outcome {
         return Ok(());
     }
     if shell::on_path("apt-get").is_none() {
-        return Err(format!("this is not Debian: install the equivalents of {} and try again", names.join(" ")));
+        return Err(format!(
+            "this is not Debian: install the equivalents of {} and try again",
+            names.join(" ")
+        ));
     }
     if !shell::is_root() {
-        return Err(format!("run as root, or first: apt-get install {}", names.join(" ")));
+        return Err(format!(
+            "run as root, or first: apt-get install {}",
+            names.join(" ")
+        ));
     }
     println!("installing {}", names.join(" "));
     let quiet = no_services()?;
@@ -91,7 +105,10 @@ pub fn ensure(wanted: &[&[Package]]) -> Outcome {
 fn install(names: &[&str]) -> Outcome {
     let apt = |args: &[&str]| {
         let mut apt = shell::command("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq").args(args).stdout(std::process::Stdio::null());
+        apt.env("DEBIAN_FRONTEND", "noninteractive")
+            .arg("-qq")
+            .args(args)
+            .stdout(std::process::Stdio::null());
         shell::run(&mut apt)
     };
     let args = [&["install", "-y", "--no-install-recommends"], names].concat();

@@ -40,16 +40,29 @@ pub fn cargo() -> Command {
 
 /// Runs to the end, output passed through; a failure names the command.
 pub fn run(command: &mut Command) -> Outcome {
-    let status = command.status().map_err(|e| format!("cannot start {}: {e}", line(command)))?;
-    if status.success() { Ok(()) } else { Err(format!("{} failed ({status})", line(command))) }
+    let status = command
+        .status()
+        .map_err(|e| format!("cannot start {}: {e}", line(command)))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{} failed ({status})", line(command)))
+    }
 }
 
 /// Runs to the end and gives back what it printed on standard output.
 pub fn capture(command: &mut Command) -> Outcome<String> {
-    let output = command.output().map_err(|e| format!("cannot start {}: {e}", line(command)))?;
+    let output = command
+        .output()
+        .map_err(|e| format!("cannot start {}: {e}", line(command)))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{} failed ({}): {}", line(command), output.status, said.trim()));
+        return Err(format!(
+            "{} failed ({}): {}",
+            line(command),
+            output.status,
+            said.trim()
+        ));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -85,7 +98,11 @@ impl Stages {
         let begun = Instant::now();
         let outcome = step();
         let took = begun.elapsed();
-        println!("== {name}: {} in {:.1} s", if outcome.is_ok() { "ok" } else { "FAILED" }, took.as_secs_f64());
+        println!(
+            "== {name}: {} in {:.1} s",
+            if outcome.is_ok() { "ok" } else { "FAILED" },
+            took.as_secs_f64()
+        );
         self.done.push((name.to_owned(), took));
         outcome
     }

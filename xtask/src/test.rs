@@ -14,7 +14,9 @@ fn all(stages: &mut Stages, filter: &[String]) -> Outcome {
         return Err("run as root: the tests install packages, mount file systems and kill servers".into());
     }
     stages.stage("tidy", tidy::run)?;
-    stages.stage("packages", || packages::ensure(&[packages::BUILD, packages::RUN, packages::TEST]))?;
+    stages.stage("packages", || {
+        packages::ensure(&[packages::BUILD, packages::RUN, packages::TEST])
+    })?;
     stages.stage("FUSE", fuse::check)?;
     stages.stage("accounts", tools::accounts)?;
     stages.stage("nextest", tools::nextest)?;

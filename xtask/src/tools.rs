@@ -24,7 +24,15 @@ pub fn suites() -> Outcome {
             continue;
         }
         let mut install = shell::cargo();
-        install.args(["install", "--locked", "--quiet", "--force", "--version", version, name]);
+        install.args([
+            "install",
+            "--locked",
+            "--quiet",
+            "--force",
+            "--version",
+            version,
+            name,
+        ]);
         shell::run(install.arg("--root").arg(dir()))?;
         std::fs::write(&stamp, "").map_err(|e| format!("cannot write {}: {e}", stamp.display()))?;
     }
@@ -34,7 +42,8 @@ pub fn suites() -> Outcome {
 /// pjdfstest acts as two unprivileged users, each with a group of its own.
 pub fn accounts() -> Outcome {
     let known = |table: &str, name: &str| {
-        std::fs::read_to_string(table).is_ok_and(|text| text.lines().any(|l| l.split(':').next() == Some(name)))
+        std::fs::read_to_string(table)
+            .is_ok_and(|text| text.lines().any(|l| l.split(':').next() == Some(name)))
     };
     if !known("/etc/group", "nogroup") {
         shell::run(shell::command("groupadd").args(["--system", "nogroup"]))?;
@@ -43,7 +52,14 @@ pub fn accounts() -> Outcome {
         shell::run(shell::command("groupadd").arg("tests"))?;
     }
     if !known("/etc/passwd", "tests") {
-        let args = ["--no-create-home", "--gid", "tests", "--shell", "/usr/sbin/nologin", "tests"];
+        let args = [
+            "--no-create-home",
+            "--gid",
+            "tests",
+            "--shell",
+            "/usr/sbin/nologin",
+            "tests",
+        ];
         shell::run(shell::command("useradd").args(args))?;
     }
     Ok(())

@@ -27,7 +27,11 @@ pub struct DownArgs {
 }
 
 fn cluster(data_dir: &Path) -> Cluster {
-    Cluster { programs: BIN_DIR.into(), home: data_dir.into(), ports: PORTS }
+    Cluster {
+        programs: BIN_DIR.into(),
+        home: data_dir.into(),
+        ports: PORTS,
+    }
 }
 
 /// Remembers the mountpoint for `down`.
@@ -55,7 +59,10 @@ pub fn up(args: &UpArgs) -> Outcome {
     })?;
     stages.stage("mount", || match fuse::mounted(&point) {
         Some(kind) if kind == "fuse.dfs" => Ok(()),
-        Some(kind) => Err(format!("{} is in use by a mount of type {kind}: name another", point.display())),
+        Some(kind) => Err(format!(
+            "{} is in use by a mount of type {kind}: name another",
+            point.display()
+        )),
         None => cluster.mount(&point),
     })?;
     std::fs::write(mount_file(&cluster), point.as_os_str().as_encoded_bytes())
@@ -91,7 +98,11 @@ fn probe(point: &Path) -> Outcome {
         Ok(back)
     };
     let back = attempt().map_err(|e| format!("the mount on {} does not work: {e}", point.display()))?;
-    if back == said { Ok(()) } else { Err("the mount gave back other bytes than were written".into()) }
+    if back == said {
+        Ok(())
+    } else {
+        Err("the mount gave back other bytes than were written".into())
+    }
 }
 
 fn advice(cluster: &Cluster, point: &Path) -> String {
@@ -115,10 +126,13 @@ pub fn down(args: &DownArgs) -> Outcome {
             fuse::unmount(&point)?;
             println!("unmounted {}", point.display());
         }
-        std::fs::remove_file(mount_file(&cluster)).map_err(|e| format!("cannot forget the mountpoint: {e}"))?;
+        std::fs::remove_file(mount_file(&cluster))
+            .map_err(|e| format!("cannot forget the mountpoint: {e}"))?;
     }
     match cluster.running() {
-        Some(_) => cluster.stop().map(|()| println!("stopped; the data stays in {}", cluster.home.display())),
+        Some(_) => cluster
+            .stop()
+            .map(|()| println!("stopped; the data stays in {}", cluster.home.display())),
         None => {
             println!("no server of {} is running", cluster.home.display());
             Ok(())
