@@ -2,10 +2,16 @@
 //! tests call it. It knows no clock, no randomness, no file, no socket, no thread and no async: time and
 //! identifiers come in as arguments.
 
+pub mod chunk;
 pub mod error;
+pub mod extents;
+pub mod frame;
 pub mod ids;
 pub mod keys;
+pub mod lease;
 pub mod op;
+pub mod placement;
+pub mod record;
 pub mod rows;
 pub mod types;
 pub mod view;
