@@ -37,7 +37,12 @@ impl Assembly {
             return Err(Refusal::Length(len));
         }
         let crcs = Vec::with_capacity(block_count(len) as usize);
-        Ok(Assembly { len, got: 0, crcs, digest: Digest::default() })
+        Ok(Assembly {
+            len,
+            got: 0,
+            crcs,
+            digest: Digest::default(),
+        })
     }
 
     /// Accepts the next blocks.
@@ -49,11 +54,18 @@ impl Assembly {
         let left = (self.len - self.got) as usize;
         let whole = content.len().is_multiple_of(BLOCK_SIZE as usize) || content.len() == left;
         if content.is_empty() || content.len() > left || !whole {
-            return Err(Refusal::Shape { first, len: content.len(), chunk_len: self.len });
+            return Err(Refusal::Shape {
+                first,
+                len: content.len(),
+                chunk_len: self.len,
+            });
         }
         let blocks = block_count(content.len() as u32);
         if crcs.len() != blocks as usize {
-            return Err(Refusal::Checksums { blocks, crcs: crcs.len() });
+            return Err(Refusal::Checksums {
+                blocks,
+                crcs: crcs.len(),
+            });
         }
         if let Some(bad) = first_bad_block(first, content, crcs) {
             return Err(Refusal::BadBlock(bad));
@@ -67,7 +79,10 @@ impl Assembly {
     /// Ends the chunk: all of it came, and it is what `sha256` names. Gives the block CRCs.
     pub fn finish(self, sha256: &[u8; 32]) -> Result<Vec<u32>, Refusal> {
         if self.got != self.len {
-            return Err(Refusal::Short { got: self.got, expected: self.len });
+            return Err(Refusal::Short {
+                got: self.got,
+                expected: self.len,
+            });
         }
         if self.digest.finish() != *sha256 {
             return Err(Refusal::BadDigest);

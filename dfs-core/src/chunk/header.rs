@@ -42,7 +42,9 @@ pub struct Header {
 pub enum Slot {
     Live(Header),
     /// Nothing any more; the next slot begins `len` bytes after this one.
-    Dead { len: u64 },
+    Dead {
+        len: u64,
+    },
 }
 
 /// Bytes of the header of a chunk of `len` content bytes.
@@ -114,9 +116,14 @@ fn live(page: &[u8], segment: &[u8; 16], place: u64) -> Option<Header> {
     if !own || !sealed(page, CRC_AT) {
         return None;
     }
-    let crcs = (0..blocks as usize).map(|at| u32_at(page, FIXED as usize + 4 * at)).collect::<Option<_>>()?;
+    let crcs = (0..blocks as usize)
+        .map(|at| u32_at(page, FIXED as usize + 4 * at))
+        .collect::<Option<_>>()?;
     Some(Header {
-        chunk: ChunkId { set: SetId(u32_at(page, 16)?), seq: u64_at(page, 24)? },
+        chunk: ChunkId {
+            set: SetId(u32_at(page, 16)?),
+            seq: u64_at(page, 24)?,
+        },
         len,
         sha256: page[56..88].try_into().ok()?,
         crcs,

@@ -64,5 +64,7 @@ pub fn sha256(content: &[u8]) -> [u8; 32] {
 /// The first block of `content` that its CRC does not match, `content` beginning at block `first`.
 pub fn first_bad_block(first: u32, content: &[u8], crcs: &[u32]) -> Option<u32> {
     let mut blocks = content.chunks(BLOCK_SIZE as usize).zip(crcs);
-    blocks.position(|(block, crc)| crc32c(block) != *crc).map(|at| first + at as u32)
+    blocks
+        .position(|(block, crc)| crc32c(block) != *crc)
+        .map(|at| first + at as u32)
 }

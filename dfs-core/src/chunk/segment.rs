@@ -53,10 +53,17 @@ pub fn decode(page: &[u8], segment: &[u8; 16]) -> Option<FirstPage> {
     let set = value(page.get(..SECTOR)?, &MAGIC, segment)?;
     let seal = page.get(SEAL_AT as usize..PAGE_LEN);
     let sealed_at = seal.and_then(|sector| value(sector, &SEAL, segment));
-    Some(FirstPage { set: SetId(u32::try_from(set).ok()?), sealed_at })
+    Some(FirstPage {
+        set: SetId(u32::try_from(set).ok()?),
+        sealed_at,
+    })
 }
 
 fn value(sector: &[u8], magic: &[u8; 8], segment: &[u8; 16]) -> Option<u64> {
     let own = sector[..8] == *magic && u32_at(sector, 8) == Some(VERSION) && sector[24..40] == *segment;
-    if own && sealed(sector, CRC_AT) { u64_at(sector, 16) } else { None }
+    if own && sealed(sector, CRC_AT) {
+        u64_at(sector, 16)
+    } else {
+        None
+    }
 }
