@@ -3,12 +3,10 @@
 
 use super::error::{WireError, at_most, in_range};
 use super::ids::{MEMBERS_MAX, node_id, stored_chunk, uuid};
-use super::values::CHUNK_LEN_MAX;
 use crate::v1;
+use dfs_core::chunk::{BLOCK_SIZE, CHUNK_MAX, block_count};
 use dfs_core::ids::{ChunkId, Term};
 
-/// Content bytes of a block; only a chunk's last block may be shorter.
-const BLOCK_LEN: u32 = 65_536;
 /// Longest `host:port`: a DNS name has at most 253 bytes.
 const ADDRESS_MAX: usize = 300;
 
@@ -27,7 +25,7 @@ pub struct Transfer {
 
 /// The checked form of a transfer's first message.
 pub fn put_begin(begin: v1::PutBegin) -> Result<Transfer, WireError> {
-    let sane = (1..=CHUNK_LEN_MAX).contains(&begin.len);
+    let sane = (1..=CHUNK_MAX).contains(&begin.len);
     in_range(sane, begin.len, "PutBegin.len", "1 to 8 MiB")?;
     at_most(begin.others.len(), MEMBERS_MAX, "PutBegin.others")?;
     for other in &begin.others {
@@ -42,11 +40,6 @@ pub fn put_begin(begin: v1::PutBegin) -> Result<Transfer, WireError> {
         term: Term(begin.term),
         forward: if begin.propagate { begin.others } else { Vec::new() },
     })
-}
-
-/// The number of blocks of a chunk with `len` content bytes.
-fn block_count(len: u32) -> u32 {
-    len.div_ceil(BLOCK_LEN)
 }
 
 /// The content bytes `[start, end)` that a group of blocks covers in a chunk of `len` bytes, when the group is
@@ -67,10 +60,10 @@ pub fn block_range(
         "BlockGroup.first_block",
         "a block of the chunk",
     )?;
-    let start = group.first_block * BLOCK_LEN;
+    let start = group.first_block * BLOCK_SIZE;
     at_most(group.payload.len(), (len - start) as usize, "BlockGroup.payload")?;
     let end = start + group.payload.len() as u32;
-    let whole = end == len || end % BLOCK_LEN == 0;
+    let whole = end == len || end % BLOCK_SIZE == 0;
     in_range(
         whole && end > start,
         group.payload.len() as u64,

@@ -2,8 +2,9 @@
 
 use super::error::{WireError, at_most, in_range};
 use super::ids::{node_ids, sha256, stored_chunk};
-use super::values::{CHUNK_LEN_MAX, ordered_extents, timestamp};
+use super::values::{ordered_extents, timestamp};
 use crate::v1;
+use dfs_core::chunk::CHUNK_MAX;
 use dfs_core::ids::Ino;
 use dfs_core::op::{COMMIT_CHUNKS_MAX, COMMIT_FILES_MAX, Commit, FileCommit, NewChunk};
 use dfs_core::types::Timestamp;
@@ -28,7 +29,7 @@ impl TryFrom<v1::NewChunk> for NewChunk {
 
     fn try_from(chunk: v1::NewChunk) -> Result<Self, WireError> {
         in_range(
-            (1..=CHUNK_LEN_MAX).contains(&chunk.len),
+            (1..=CHUNK_MAX).contains(&chunk.len),
             chunk.len,
             "NewChunk.len",
             "1 to 8 MiB",

@@ -3,6 +3,7 @@
 use super::error::{WireError, in_range, required, unknown};
 use super::names::existing_name;
 use crate::v1;
+use dfs_core::chunk::CHUNK_MAX;
 use dfs_core::ids::{ChunkId, Ino};
 use dfs_core::types::{
     Attr, Credentials, DirEntry, Extent, FileKind, LeaseMode, SIZE_MAX, Timestamp, VolumeUsage,
@@ -10,8 +11,6 @@ use dfs_core::types::{
 
 /// Permission bits with set-id and sticky.
 const MODE_BITS: u32 = 0o7777;
-/// Longest chunk, bytes of content.
-pub const CHUNK_LEN_MAX: u32 = 8 << 20;
 
 /// Permission bits in a request or a reply: nothing of the file's kind.
 pub fn mode_bits(mode: u32, field: &'static str) -> Result<u32, WireError> {
@@ -184,7 +183,7 @@ impl TryFrom<v1::Extent> for Extent {
         let chunk = ChunkId::try_from(required(chunk, "Extent.chunk")?)?;
         let inside = u64::from(chunk_offset)
             .checked_add(len)
-            .is_some_and(|end| end <= u64::from(CHUNK_LEN_MAX) || chunk == ChunkId::ZEROS);
+            .is_some_and(|end| end <= u64::from(CHUNK_MAX) || chunk == ChunkId::ZEROS);
         in_range(
             inside,
             chunk_offset,

@@ -2,9 +2,11 @@
 
 use super::strategies;
 use crate::convert::{
-    block_range, held_lease, lease_ack, op_to_wire, outcome, put_begin, reply_to_wire, session_id,
+    block_range, held_lease, lease_ack, lock_request, op_to_wire, outcome, put_begin, reply_to_wire,
+    session_id,
 };
 use crate::v1::{self, call, client_message, server_message};
+use dfs_core::lock::Lock;
 use dfs_core::op::Op;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -19,11 +21,17 @@ fn receive_from_client(bytes: &[u8]) {
         Some(client_message::Message::Hello(hello)) => {
             let _ = session_id(&hello.session);
             hello.leases.into_iter().for_each(|lease| drop(held_lease(lease)));
+            hello
+                .locks
+                .into_iter()
+                .for_each(|lock| drop(Lock::try_from(lock)));
         }
         Some(client_message::Message::Calls(calls)) => {
             for call in calls.calls {
-                if let Some(call::Body::Op(op)) = call.body {
-                    let _ = Op::try_from(op);
+                match call.body {
+                    Some(call::Body::Op(op)) => drop(Op::try_from(op)),
+                    Some(call::Body::Lock(lock)) => drop(lock_request(lock)),
+                    None => {}
                 }
             }
         }

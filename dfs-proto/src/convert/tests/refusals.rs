@@ -1,8 +1,9 @@
 //! One case for each rule: what is refused, and by which field's name.
 
-use crate::convert::{WireError, block_range, fs_error, op_to_wire, put_begin, session_id};
+use crate::convert::{WireError, block_range, fs_error, lock_request, op_to_wire, put_begin, session_id};
 use crate::v1;
 use dfs_core::ids::{ChunkId, Ino, SetId};
+use dfs_core::lock::Lock;
 use dfs_core::op::{COMMIT_FILES_MAX, Commit, NewChunk, Op, RELEASE_MAX};
 use dfs_core::types::{Extent, Timestamp};
 use v1::op::Op as Wire;
@@ -252,6 +253,37 @@ fn limits_of_requests() {
     assert!(text(Wire::GetExtents(ask)).starts_with("GetExtents.len"));
     let acquire = v1::Acquire { ino: 1, mode: 3 };
     assert!(text(Wire::Acquire(acquire)).starts_with("Acquire.mode is 3"));
+}
+
+#[test]
+fn locks() {
+    let good = v1::Lock {
+        ino: 1,
+        end: 9,
+        ..Default::default()
+    };
+    assert!(Lock::try_from(good).is_ok());
+    for bad in [
+        v1::Lock { start: 10, ..good },
+        v1::Lock { kind: 2, ..good },
+        v1::Lock { r#type: -1, ..good },
+    ] {
+        assert!(Lock::try_from(bad).is_err());
+    }
+    assert!(
+        lock_request(v1::LockRequest {
+            lock: None,
+            action: 0
+        })
+        .is_err()
+    );
+    assert!(
+        lock_request(v1::LockRequest {
+            lock: Some(good),
+            action: 3
+        })
+        .is_err()
+    );
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What is sent arrives, through the bytes, for every operation, reply and error.
 
 use super::strategies;
-use crate::convert::{op_to_wire, outcome, outcome_to_wire, reply_to_wire};
+use crate::convert::{
+    LockAction, lock_reply, lock_request, lock_request_to_wire, op_to_wire, outcome, outcome_to_wire,
+    reply_to_wire,
+};
 use crate::v1;
 use dfs_core::error::FsError;
 use dfs_core::ids::SessionId;
@@ -32,6 +35,17 @@ proptest! {
     fn the_coordinators_own_work_never_travels(op in strategies::internal_op()) {
         prop_assert!(op.is_internal());
         prop_assert_eq!(op_to_wire(&op), None);
+    }
+
+    #[test]
+    fn locks(lock in strategies::lock()) {
+        for action in [LockAction::Test, LockAction::Try, LockAction::Wait] {
+            let bytes = lock_request_to_wire(lock, action).encode_to_vec();
+            let back = lock_request(v1::LockRequest::decode(bytes.as_slice()).expect("decodes"));
+            prop_assert_eq!(back, Ok((lock, action)));
+        }
+        let reply = v1::LockReply { conflict: Some(lock.into()) };
+        prop_assert_eq!(lock_reply(reply), Ok(Some(lock)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Arbitrary values of the core's types, as the round trips need them.
 
 use dfs_core::ids::{ChunkId, Ino, NodeId, SetId};
+use dfs_core::lock::{Lock, LockKind, LockType};
 use dfs_core::op::*;
 use dfs_core::types::*;
 use proptest::collection::vec;
@@ -361,4 +362,20 @@ pub fn reply() -> BoxedStrategy<Reply> {
         }),
     ]
     .boxed()
+}
+
+pub fn lock() -> impl Strategy<Value = Lock> {
+    let typ = prop::sample::select(vec![LockType::Read, LockType::Write, LockType::Unlock]);
+    let kind = prop::sample::select(vec![LockKind::Posix, LockKind::Flock]);
+    (ino(), any::<u64>(), kind, typ, range(), any::<u32>()).prop_map(
+        |(ino, owner, kind, typ, (start, more), pid)| Lock {
+            ino,
+            owner,
+            kind,
+            typ,
+            start,
+            end: start + more,
+            pid,
+        },
+    )
 }
