@@ -63,7 +63,7 @@ pub fn block_range(
     let start = group.first_block * BLOCK_SIZE;
     at_most(group.payload.len(), (len - start) as usize, "BlockGroup.payload")?;
     let end = start + group.payload.len() as u32;
-    let whole = end == len || end % BLOCK_SIZE == 0;
+    let whole = end == len || end.is_multiple_of(BLOCK_SIZE);
     in_range(
         whole && end > start,
         group.payload.len() as u64,
