@@ -1,1 +1,9 @@
-//! placeholder
+//! The SDK: connections, the metadata session, caches under leases, reading and writing of files, and the `dfs`
+//! commands that need no kernel. The kernel's door (`dfs-fuse`) calls [`vfs::Vfs`]; `dfs-server` uses
+//! [`channel`] for its own calls. Knows nothing of FUSE.
+
+pub mod channel;
+pub mod config;
+pub mod ioctl;
+pub mod vfs;
+pub mod wait;

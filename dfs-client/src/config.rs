@@ -1,0 +1,128 @@
+//! What a mount is told: where the coordinators are and how to cache. The kernel's door fills it in from options.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The coordinators' port when none is given.
+pub const DEFAULT_PORT: u16 = 7400;
+/// Longest wait of a call for a server.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Memory for content of chunks.
+pub const DEFAULT_CACHE_SIZE: u64 = 256 << 20;
+/// How long the kernel may keep what a lease protects; a recall invalidates it sooner.
+pub const DEFAULT_CACHE_TTL: Duration = Duration::from_secs(3600);
+
+/// Whether reading a file moves its access time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Atime {
+    /// When it is not newer than the last change, or a day old.
+    #[default]
+    Relatime,
+    Noatime,
+}
+
+/// A volume, or a directory in it, at some coordinators: `dfs://HOST[:PORT][,HOST[:PORT]...]/VOLUME[/SUBDIR]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// `host:port` each.
+    pub coordinators: Vec<String>,
+    pub volume: String,
+    /// Without leading or trailing slash; empty is the volume's root.
+    pub subdir: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is no volume: {reason}; write dfs://HOST[:PORT][,HOST...]/VOLUME[/SUBDIR]")]
+pub struct SourceError {
+    pub given: String,
+    pub reason: &'static str,
+}
+
+impl Source {
+    pub fn parse(given: &str) -> Result<Source, SourceError> {
+        let wrong = |reason| SourceError { given: given.to_string(), reason };
+        let rest = given.strip_prefix("dfs://").ok_or_else(|| wrong("it does not begin with dfs://"))?;
+        let (hosts, path) = rest.split_once('/').ok_or_else(|| wrong("it names no volume"))?;
+        let coordinators =
+            hosts.split(',').map(address).collect::<Option<Vec<_>>>().ok_or_else(|| wrong("a host is bad"))?;
+        let mut parts = path.split('/').filter(|part| !part.is_empty());
+        let volume = parts.next().ok_or_else(|| wrong("it names no volume"))?.to_string();
+        let subdir = parts.collect::<Vec<_>>().join("/");
+        if subdir.split('/').any(|part| part == "." || part == "..") {
+            return Err(wrong("the directory is not plain"));
+        }
+        Ok(Source { coordinators, volume, subdir })
+    }
+}
+
+fn address(host: &str) -> Option<String> {
+    let (name, port) = match host.rsplit_once(':') {
+        // A bare IPv6 address in brackets ends in `]`, not in a port.
+        Some((name, port)) if !host.ends_with(']') => (name, port.parse().ok()?),
+        _ => (host, DEFAULT_PORT),
+    };
+    let bracketed = name.starts_with('[') && name.ends_with(']');
+    (!name.is_empty() && (bracketed || !name.contains([':', '[', ']', '@', ' '])))
+        .then(|| format!("{name}:{port}"))
+}
+
+/// Everything that a mount is told.
+#[derive(Clone, Debug)]
+pub struct MountConfig {
+    /// `host:port` each.
+    pub coordinators: Vec<String>,
+    pub volume: String,
+    /// Directory below the volume's root that becomes the mount's root; empty is the root itself.
+    pub subdir: String,
+    /// Longest wait of a call for servers; then it fails with ETIMEDOUT.
+    pub timeout: Duration,
+    /// Memory for content of chunks, bytes.
+    pub cache_size: u64,
+    /// Directory for cached content on local disk.
+    pub cache_dir: Option<PathBuf>,
+    pub read_only: bool,
+    pub atime: Atime,
+    /// Host, process and mountpoint, for people.
+    pub client_name: String,
+    /// How long the kernel may keep attributes under a lease.
+    pub attr_ttl: Duration,
+    /// How long the kernel may keep names, and their absence, under a lease.
+    pub entry_ttl: Duration,
+}
+
+impl MountConfig {
+    pub fn new(source: Source, client_name: impl Into<String>) -> MountConfig {
+        MountConfig {
+            coordinators: source.coordinators,
+            volume: source.volume,
+            subdir: source.subdir,
+            timeout: DEFAULT_TIMEOUT,
+            cache_size: DEFAULT_CACHE_SIZE,
+            cache_dir: None,
+            read_only: false,
+            atime: Atime::default(),
+            client_name: client_name.into(),
+            attr_ttl: DEFAULT_CACHE_TTL,
+            entry_ttl: DEFAULT_CACHE_TTL,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_read() {
+        let source = Source::parse("dfs://a,b:1,[::1],[::1]:2/vol/x//y/").unwrap();
+        assert_eq!(source.coordinators, ["a:7400", "b:1", "[::1]:7400", "[::1]:2"]);
+        assert_eq!((source.volume.as_str(), source.subdir.as_str()), ("vol", "x/y"));
+    }
+
+    #[test]
+    fn what_is_no_source_is_refused() {
+        for bad in ["", "dfs://", "dfs://h", "dfs://h/", "dfs:///v", "nfs://h/v", "dfs://h:x/v", "dfs://h/v/../w"] {
+            assert!(Source::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
