@@ -17,11 +17,9 @@ pub const AVOID_MAX: usize = 256;
 
 /// The message for an operation; `None` for the coordinator's own, which never travel.
 pub fn op_to_wire(op: &Op) -> Option<v1::Op> {
-    let op = if op.is_change() {
-        change_to_wire(op)?
-    } else {
-        question_to_wire(op)?
-    };
+    let op = question_to_wire(op)
+        .or_else(|| naming_to_wire(op))
+        .or_else(|| inode_to_wire(op))?;
     Some(v1::Op { op: Some(op) })
 }
 
@@ -63,7 +61,8 @@ fn question_to_wire(op: &Op) -> Option<Wire> {
     })
 }
 
-fn change_to_wire(op: &Op) -> Option<Wire> {
+/// Changes of directories.
+fn naming_to_wire(op: &Op) -> Option<Wire> {
     Some(match op {
         Op::Make(make) => Wire::Make(make_to_wire(make)),
         &Op::MakeTemp {
@@ -93,6 +92,13 @@ fn change_to_wire(op: &Op) -> Option<Wire> {
             held: *held,
         }),
         Op::Rename(rename) => Wire::Rename(rename_to_wire(rename)),
+        _ => return None,
+    })
+}
+
+/// Changes of one inode, and the session's own.
+fn inode_to_wire(op: &Op) -> Option<Wire> {
+    Some(match op {
         Op::SetAttr { ino, changes } => Wire::SetAttr(v1::SetAttr {
             ino: ino.0,
             changes: Some((*changes).into()),

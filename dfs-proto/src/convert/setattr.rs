@@ -1,4 +1,4 @@
-//! Attribute changes.
+//! Attribute changes, for the operations that carry them.
 
 use super::error::{WireError, required};
 use super::values::mode_bits;

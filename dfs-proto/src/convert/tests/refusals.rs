@@ -188,6 +188,10 @@ fn commits() {
     ] {
         assert!(NewChunk::try_from(bad).is_err());
     }
+}
+
+#[test]
+fn files_of_commits() {
     let extent = |offset| v1::Extent {
         offset,
         len: 2,
