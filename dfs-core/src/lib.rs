@@ -9,6 +9,7 @@ pub mod frame;
 pub mod ids;
 pub mod keys;
 pub mod lease;
+pub mod lock;
 pub mod op;
 pub mod placement;
 pub mod record;
