@@ -5,5 +5,6 @@
 pub mod channel;
 pub mod config;
 pub mod ioctl;
+mod session;
 pub mod vfs;
 pub mod wait;

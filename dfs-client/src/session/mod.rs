@@ -1,0 +1,248 @@
+//! The metadata session: every question and change of this client goes over one stream to the coordinator, and
+//! recalls come back on it. The caches (`inode`) learn of replies in stream order through [`Events`]; `vfs` and
+//! `data` make calls. Knows no cache and no kernel.
+
+mod map;
+mod outbox;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use map::Map;
+pub(crate) use outbox::{Answer, Body};
+
+use crate::wait::{Patience, Slot};
+use dfs_core::error::{FsError, FsResult};
+use dfs_core::ids::Ino;
+use dfs_core::lock::Lock;
+use dfs_core::op::{Op, Reply};
+use dfs_core::types::{Attr, LeaseMode};
+use dfs_proto::convert::LockAction;
+use dfs_proto::v1;
+use outbox::Outbox;
+use parking_lot::{Mutex, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Where replies and recalls go, in the order of the stream and before the caller of a reply wakes. Called from
+/// the stream's task: it must not block.
+pub(crate) trait Events: Send + Sync + 'static {
+    fn replied(
+        &self,
+        op: Option<&Op>,
+        outcome: &FsResult<Reply>,
+        grants: &[(Ino, LeaseMode)],
+        touched: &[Attr],
+    );
+    fn recalled(&self, ino: Ino, keep: LeaseMode, number: u64);
+    /// The session is gone: leases, locks and uncommitted chunk ids with it. A new one begins.
+    fn ended(&self);
+    /// Leases and locks to claim again after a reconnect.
+    fn held(&self) -> (Vec<v1::HeldLease>, Vec<v1::Lock>);
+}
+
+/// Why the session could not begin.
+#[derive(Clone, Debug)]
+pub(crate) enum StartError {
+    Unreachable(String),
+    Refused(String),
+}
+
+pub(crate) struct Settings {
+    pub coordinators: Vec<String>,
+    pub volume: String,
+    pub client: String,
+}
+
+/// A metadata session, alive until `close`.
+pub(crate) struct Session {
+    settings: Settings,
+    events: std::sync::OnceLock<Arc<dyn Events>>,
+    /// Owner of calls under way and of what is to be sent.
+    outbox: Mutex<Outbox>,
+    map: RwLock<Arc<Map>>,
+    started: Instant,
+    /// Milliseconds after `started` when the coordinator was last heard of; 0 is never.
+    heard: AtomicU64,
+    /// Milliseconds that leases are good for without hearing from the coordinator.
+    lease_term: AtomicU64,
+    closing: AtomicBool,
+    closed: tokio::sync::Notify,
+    first: Slot<Result<(), StartError>>,
+}
+
+/// Leases are trusted for this part of the coordinator's lease term after it was last heard of: the coordinator
+/// counts from what it last heard of us, which was a little earlier.
+const TRUST_NUMERATOR: u64 = 3;
+const TRUST_DENOMINATOR: u64 = 4;
+
+impl Session {
+    pub fn new(settings: Settings) -> Arc<Session> {
+        Arc::new(Session {
+            settings,
+            events: std::sync::OnceLock::new(),
+            outbox: Mutex::new(Outbox::new()),
+            map: RwLock::default(),
+            started: Instant::now(),
+            heard: AtomicU64::new(0),
+            lease_term: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+            closed: tokio::sync::Notify::new(),
+            first: Slot::default(),
+        })
+    }
+
+    /// Connects in the background and returns when the coordinator has welcomed the session or refused it.
+    pub fn start(
+        self: &Arc<Self>,
+        runtime: &tokio::runtime::Handle,
+        events: Arc<dyn Events>,
+        timeout: Duration,
+    ) -> Result<(), StartError> {
+        let _ = self.events.set(events);
+        runtime.spawn(stream::run(self.clone()));
+        self.first
+            .wait(Patience::new(timeout, None))
+            .unwrap_or_else(|_| Err(StartError::Unreachable("no answer in time".to_string())))
+    }
+
+    /// Where chunks are, as the coordinator last said.
+    pub fn map(&self) -> Arc<Map> {
+        self.map.read().clone()
+    }
+
+    /// Whether what leases protect may be answered from memory: the coordinator was heard of within the term.
+    pub fn trusted(&self) -> bool {
+        let heard = self.heard.load(Ordering::Acquire);
+        let term = self.lease_term.load(Ordering::Relaxed) * TRUST_NUMERATOR / TRUST_DENOMINATOR;
+        heard != 0 && self.now() < heard + term
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64 + 1
+    }
+
+    /// Performs the operation and waits for the reply in the calling thread.
+    pub fn call(&self, op: Op, patience: Patience<'_>) -> FsResult<Reply> {
+        let slot = Slot::default();
+        let filler = slot.clone();
+        let number = self.begin(|| Some(Body::op(op)), Box::new(move |answer| filler.fill(answer)));
+        self.finish(number, slot, patience)
+    }
+
+    /// Performs two operations in order with one wait; both are on their way together.
+    pub fn call_both(&self, first: Op, second: Op, patience: Patience<'_>) -> FsResult<(Reply, FsResult<Reply>)> {
+        let slots = [Slot::default(), Slot::default()];
+        let fillers = slots.clone();
+        let [one, two] = fillers;
+        let number = self.begin(|| Some(Body::op(first)), Box::new(move |answer| one.fill(answer)));
+        let number2 = self.begin(|| Some(Body::op(second)), Box::new(move |answer| two.fill(answer)));
+        let [one, two] = slots;
+        let first = self.finish(number, one, patience)?;
+        Ok((first, self.finish(number2, two, patience)))
+    }
+
+    fn finish(&self, number: u64, slot: Slot<FsResult<Answer>>, patience: Patience<'_>) -> FsResult<Reply> {
+        match slot.wait(patience) {
+            Ok(Ok(Answer::Reply(reply))) => Ok(reply),
+            Ok(Ok(Answer::Lock(_))) => Err(FsError::Io),
+            Ok(Err(error)) => Err(error),
+            Err(error) => {
+                self.outbox.lock().abandon(number);
+                Err(error)
+            }
+        }
+    }
+
+    /// Performs the operation that `build` makes at the moment when its place in the order is fixed; `None`
+    /// cancels. `build` runs under the session's lock: it may lock inodes, and nobody who has an inode locked
+    /// may call the session.
+    pub async fn ask_built(&self, build: impl FnOnce() -> Option<Op>) -> FsResult<Option<Reply>> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let done = Box::new(move |answer| {
+            let _ = sender.send(answer);
+        });
+        let number = self.begin(|| build().map(Body::op), done);
+        if number == 0 {
+            return Ok(None);
+        }
+        match receiver.await {
+            Ok(Ok(Answer::Reply(reply))) => Ok(Some(reply)),
+            Ok(Err(error)) => Err(error),
+            _ => Err(FsError::Io),
+        }
+    }
+
+    /// Performs the operation without holding a thread.
+    pub async fn ask(&self, op: Op) -> FsResult<Reply> {
+        self.ask_built(move || Some(op)).await?.ok_or(FsError::Io)
+    }
+
+    /// Sends an operation whose outcome nobody waits for.
+    pub fn send(&self, op: Op) {
+        self.begin(|| Some(Body::op(op)), Box::new(|_| {}));
+    }
+
+    /// Asks for a lock; `done` gets the conflict, or `None` when granted. Returns the call's number.
+    pub fn lock(
+        &self,
+        lock: Lock,
+        action: LockAction,
+        done: Box<dyn FnOnce(FsResult<Option<Lock>>) + Send>,
+    ) -> u64 {
+        let done = Box::new(move |answer| {
+            done(match answer {
+                Ok(Answer::Lock(conflict)) => Ok(conflict),
+                Ok(Answer::Reply(_)) => Err(FsError::Io),
+                Err(error) => Err(error),
+            });
+        });
+        self.begin(|| Some(Body::Lock(lock, action)), done)
+    }
+
+    /// Ends the waiting for a lock: the reply says whether it was granted first.
+    pub fn cancel_lock(&self, number: u64) {
+        let message = v1::client_message::Message::CancelLock(v1::CancelLock { op_id: number });
+        self.outbox.lock().tell(message);
+    }
+
+    /// Nobody waits for this call any more.
+    pub fn abandon(&self, number: u64) {
+        self.outbox.lock().abandon(number);
+    }
+
+    /// Acknowledges a recall: `lower` lowers the lease and says what is left, at the place in the order where
+    /// the coordinator learns of it.
+    pub fn acknowledge(&self, ino: Ino, number: u64, lower: impl FnOnce() -> (LeaseMode, bool)) {
+        let mut outbox = self.outbox.lock();
+        let (mode, open) = lower();
+        let mode = v1::LeaseMode::from(mode).into();
+        outbox.tell(v1::client_message::Message::LeaseAck(v1::LeaseAck { ino: ino.0, mode, open, number }));
+    }
+
+    /// Reports a copy that failed its checks.
+    pub fn report_bad_copy(&self, copy: v1::BadCopy) {
+        self.outbox.lock().tell(v1::client_message::Message::BadCopy(copy));
+    }
+
+    /// Ends the session cleanly.
+    pub async fn close(&self) {
+        self.outbox.lock().tell(v1::client_message::Message::Goodbye(v1::Goodbye {}));
+        self.closing.store(true, Ordering::SeqCst);
+        // The stream ends when the coordinator has read the goodbye; a dead one is not waited for.
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.closed.notified()).await;
+    }
+
+    /// 0 when there was nothing to do or no room.
+    fn begin(&self, build: impl FnOnce() -> Option<Body>, done: outbox::Done) -> u64 {
+        let refused = match self.outbox.lock().begin(build, done) {
+            Ok(number) => return number,
+            Err(refused) => refused,
+        };
+        if let Some(done) = refused {
+            done(Err(FsError::TimedOut));
+        }
+        0
+    }
+}

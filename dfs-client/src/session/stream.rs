@@ -1,0 +1,256 @@
+//! The session's stream: connects to a coordinator, presents the session, hands on what comes, beats, and begins
+//! again with the next coordinator when it breaks.
+
+use super::outbox::{Answer, Body, taken_for_nobody};
+use super::{Map, Session, StartError};
+use crate::channel::{Backoff, MESSAGE_MAX, connect_lazy};
+use dfs_core::error::{FsError, FsResult};
+use dfs_core::ids::{Ino, Term};
+use dfs_core::lock::Lock;
+use dfs_core::types::{Attr, LeaseMode};
+use dfs_proto::convert;
+use dfs_proto::convert::LockAction;
+use dfs_proto::v1;
+use dfs_proto::v1::metadata_client::MetadataClient;
+use dfs_proto::v1::server_message::Message;
+use futures_util::{StreamExt, stream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+const PROTOCOL: u32 = 1;
+/// A coordinator that reads its log before it serves answers within this.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY_FIRST: Duration = Duration::from_millis(20);
+const RETRY_MOST: Duration = Duration::from_secs(1);
+/// Heartbeats per lease term.
+const BEATS_PER_TERM: u32 = 4;
+/// Tried this often before a mount that was never welcomed gives up on coordinators that cannot be reached.
+const FIRST_ATTEMPTS: usize = 3;
+
+enum Broken {
+    /// The connection failed or ended.
+    Lost(String),
+    Refused(v1::refused::Reason, String),
+}
+
+/// Serves the session until it is closed.
+pub(super) async fn run(session: Arc<Session>) {
+    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST, None);
+    let mut attempts = 0;
+    for address in session.settings.coordinators.iter().cycle() {
+        let heard_before = session.heard.load(Ordering::Relaxed);
+        let broken = serve(&session, address).await;
+        if session.closing.load(Ordering::SeqCst) {
+            break;
+        }
+        if session.heard.load(Ordering::Relaxed) != heard_before {
+            backoff = Backoff::new(RETRY_FIRST, RETRY_MOST, None);
+        }
+        attempts += 1;
+        report(&session, address, &broken, attempts);
+        if let Broken::Refused(v1::refused::Reason::SessionEnded, _) = broken {
+            end(&session, true);
+        }
+        backoff.wait().await;
+    }
+    session.closed.notify_one();
+}
+
+fn report(session: &Session, address: &str, broken: &Broken, attempts: usize) {
+    use v1::refused::Reason;
+    match broken {
+        Broken::Lost(reason) => {
+            tracing::info!(coordinator = address, reason, "metadata stream ended; reconnecting");
+            if attempts >= FIRST_ATTEMPTS * session.settings.coordinators.len() {
+                session.first.fill(Err(StartError::Unreachable(reason.clone())));
+            }
+        }
+        Broken::Refused(reason, message) => {
+            tracing::warn!(coordinator = address, ?reason, message, "the coordinator refused the session");
+            if matches!(reason, Reason::NoVolume | Reason::Protocol) {
+                session.first.fill(Err(StartError::Refused(message.clone())));
+            }
+        }
+    }
+}
+
+/// The session was lost: whoever waits for a change that may or may not have happened is told so.
+fn end(session: &Session, begin_anew: bool) {
+    tracing::error!("the metadata session ended; unsaved data is lost and reported to its writers");
+    let doubtful = session.outbox.lock().lost(begin_anew);
+    if let Some(events) = session.events.get() {
+        events.ended();
+    }
+    for done in doubtful.into_iter().filter_map(|pending| pending.done) {
+        done(Err(FsError::Io));
+    }
+}
+
+async fn serve(session: &Arc<Session>, address: &str) -> Broken {
+    let lost = |error: &dyn std::fmt::Display| Broken::Lost(error.to_string());
+    let channel = match connect_lazy(address) {
+        Ok(channel) => channel,
+        Err(error) => return lost(&error),
+    };
+    let mut client = MetadataClient::new(channel)
+        .max_decoding_message_size(MESSAGE_MAX)
+        .max_encoding_message_size(MESSAGE_MAX);
+    let requests = requests(session);
+    let opening = async {
+        let mut messages = client.session(requests).await?.into_inner();
+        let first = messages.message().await?;
+        Ok::<_, tonic::Status>((messages, first))
+    };
+    let (mut messages, first) = match tokio::time::timeout(WELCOME_TIMEOUT, opening).await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(status)) => return lost(&status.message()),
+        Err(_) => return lost(&"no welcome in time"),
+    };
+    match first.and_then(|first| first.message) {
+        Some(Message::Welcome(welcome)) => welcomed(session, welcome),
+        Some(Message::Refused(refused)) => return refusal(refused),
+        _ => return lost(&"the coordinator did not welcome the session"),
+    }
+    let term = Duration::from_millis(session.lease_term.load(Ordering::Relaxed));
+    let mut beat = tokio::time::interval(term / BEATS_PER_TERM);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            message = messages.message() => match message {
+                Ok(Some(message)) => {
+                    session.heard.store(session.now(), Ordering::Release);
+                    if let Some(broken) = receive(session, message) {
+                        return broken;
+                    }
+                }
+                Ok(None) => return lost(&"the coordinator closed the stream"),
+                Err(status) => return lost(&status.message()),
+            },
+            _ = beat.tick() => {
+                if session.now() > session.heard.load(Ordering::Relaxed) + term.as_millis() as u64 {
+                    return lost(&"the coordinator is silent");
+                }
+                session.outbox.lock().tell(v1::client_message::Message::Heartbeat(v1::Heartbeat {}));
+            }
+        }
+    }
+}
+
+/// The stream of what we send: the hello, then whatever the outbox holds.
+fn requests(session: &Arc<Session>) -> impl stream::Stream<Item = v1::ClientMessage> + Send + 'static + use<> {
+    let (number, id, resume) = {
+        let mut outbox = session.outbox.lock();
+        (outbox.new_stream(), outbox.session, outbox.known)
+    };
+    let (leases, locks) = match session.events.get() {
+        Some(events) if resume => events.held(),
+        _ => Default::default(),
+    };
+    let hello = v1::Hello {
+        session: id.to_be_bytes().to_vec(),
+        volume: session.settings.volume.clone(),
+        client: session.settings.client.clone(),
+        protocol: PROTOCOL,
+        resume,
+        leases,
+        locks,
+    };
+    let hello = v1::ClientMessage { message: Some(v1::client_message::Message::Hello(hello)) };
+    let session = session.clone();
+    let rest = stream::poll_fn(move |context| match session.outbox.lock().next_message(number, context.waker()) {
+        Ok(Some(message)) => Poll::Ready(Some(message)),
+        Ok(None) => Poll::Pending,
+        Err(()) => Poll::Ready(None),
+    });
+    stream::once(std::future::ready(hello)).chain(rest)
+}
+
+fn welcomed(session: &Session, welcome: v1::Welcome) {
+    let known = session.outbox.lock().known;
+    if known && !welcome.resumed {
+        end(session, false);
+    }
+    let base = Map { cluster: welcome.cluster, term: Term(welcome.term), ..Map::default() };
+    *session.map.write() = Arc::new(base.updated(welcome.map.unwrap_or_default()));
+    session.lease_term.store(u64::from(welcome.lease_term_ms).max(100), Ordering::Relaxed);
+    session.heard.store(session.now(), Ordering::Release);
+    session.outbox.lock().welcomed();
+    session.first.fill(Ok(()));
+}
+
+fn refusal(refused: v1::Refused) -> Broken {
+    Broken::Refused(refused.reason(), refused.message)
+}
+
+fn receive(session: &Session, message: v1::ServerMessage) -> Option<Broken> {
+    let events = session.events.get()?;
+    match message.message? {
+        Message::Replies(replies) => {
+            for reply in replies.replies {
+                replied(session, events.as_ref(), reply);
+            }
+        }
+        Message::Recall(recall) => match convert::recall(recall) {
+            Ok((ino, keep, number)) => events.recalled(ino, keep, number),
+            Err(error) => return Some(Broken::Lost(error.to_string())),
+        },
+        Message::Map(map) => {
+            let mut current = session.map.write();
+            *current = Arc::new(current.updated(map));
+        }
+        Message::Refused(refused) => return Some(refusal(refused)),
+        Message::Welcome(_) | Message::Heartbeat(_) => {}
+    }
+    None
+}
+
+/// One reply: the caches first, then its caller.
+fn replied(session: &Session, events: &dyn super::Events, reply: v1::Reply) {
+    let number = reply.op_id;
+    let grants = grants(reply.grants);
+    let touched: Vec<Attr> = reply.touched.into_iter().filter_map(|attr| attr.try_into().ok()).collect();
+    let pending = session.outbox.lock().take(number);
+    let answer = answer(reply.outcome);
+    let op = match pending.as_ref().map(|pending| &pending.body) {
+        Some(Body::Op(op)) => Some(op.as_ref()),
+        _ => None,
+    };
+    let (outcome, lock) = match answer {
+        Ok(Answer::Reply(reply)) => (Ok(reply), None),
+        Ok(Answer::Lock(conflict)) => (Ok(dfs_core::op::Reply::Done), Some(conflict)),
+        Err(error) => (Err(error), None),
+    };
+    events.replied(op, &outcome, &grants, &touched);
+    let answer = match lock {
+        Some(conflict) => Ok(Answer::Lock(conflict)),
+        None => outcome.map(Answer::Reply),
+    };
+    let Some(pending) = pending else { return };
+    if let Some(unlock) = taken_for_nobody(&pending, &answer) {
+        session.lock(unlock, LockAction::Try, Box::new(|_| {}));
+    }
+    if let Some(done) = pending.done {
+        done(answer);
+    }
+}
+
+fn grants(grants: Vec<v1::Grant>) -> Vec<(Ino, LeaseMode)> {
+    grants.into_iter().filter_map(|grant| convert::grant(grant).ok()).collect()
+}
+
+fn answer(outcome: Option<v1::reply::Outcome>) -> FsResult<Answer> {
+    let damaged = |error: convert::WireError| {
+        tracing::error!(%error, "the coordinator sent a reply that cannot be read");
+        FsError::Io
+    };
+    match outcome {
+        Some(v1::reply::Outcome::Lock(reply)) => {
+            let conflict: Option<Lock> = convert::lock_reply(reply).map_err(damaged)?;
+            Ok(Answer::Lock(conflict))
+        }
+        outcome => convert::outcome(outcome).map_err(damaged)?.map(Answer::Reply),
+    }
+}
