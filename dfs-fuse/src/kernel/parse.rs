@@ -43,7 +43,10 @@ impl Header {
         if self.len as usize != bytes.len() {
             return Err(Malformed);
         }
-        let end = bytes.len().checked_sub(usize::from(self.extensions) * 8).ok_or(Malformed)?;
+        let end = bytes
+            .len()
+            .checked_sub(usize::from(self.extensions) * 8)
+            .ok_or(Malformed)?;
         bytes.get(abi::IN_HEADER..end).ok_or(Malformed)
     }
 }
@@ -74,14 +77,24 @@ pub fn operation(opcode: u32, body: &[u8], setxattr_ext: bool) -> Result<Operati
 fn init<'a>(c: &mut Cursor<'a>) -> Result<Operation<'a>, Refused> {
     let (major, minor) = (c.u32()?, c.u32()?);
     if major > abi::MAJOR {
-        return Ok(Operation::Init(InitIn { major, minor, max_readahead: 0, flags: 0 }));
+        return Ok(Operation::Init(InitIn {
+            major,
+            minor,
+            max_readahead: 0,
+            flags: 0,
+        }));
     }
     let (max_readahead, low) = (c.u32()?, c.u32()?);
     let mut flags = u64::from(low);
     if flags & cap::INIT_EXT != 0 {
         flags |= u64::from(c.u32()?) << 32;
     }
-    Ok(Operation::Init(InitIn { major, minor, max_readahead, flags }))
+    Ok(Operation::Init(InitIn {
+        major,
+        minor,
+        max_readahead,
+        flags,
+    }))
 }
 
 fn batch_forget<'a>(c: &mut Cursor<'a>) -> Result<Operation<'a>, Refused> {
@@ -101,13 +114,19 @@ fn attributes<'a>(opcode: u32, c: &mut Cursor<'a>) -> Result<Operation<'a>, Refu
             c.skip(4)?;
             let handle = c.u64()?;
             let handle = (flags & abi::GETATTR_FH != 0).then_some(handle);
-            Operation::Statx(Statx { handle, flags: c.u32()?, mask: c.u32()? })
+            Operation::Statx(Statx {
+                handle,
+                flags: c.u32()?,
+                mask: c.u32()?,
+            })
         }
         _ => {
             let flags = c.u32()?;
             c.skip(4)?;
             let handle = c.u64()?;
-            Operation::GetAttr { handle: (flags & abi::GETATTR_FH != 0).then_some(handle) }
+            Operation::GetAttr {
+                handle: (flags & abi::GETATTR_FH != 0).then_some(handle),
+            }
         }
     })
 }
@@ -119,7 +138,10 @@ fn setattr(c: &mut Cursor<'_>) -> Result<SetAttr, Refused> {
     let (handle, size, lock_owner) = (c.u64()?, c.u64()?, c.u64()?);
     let seconds = [c.i64()?, c.i64()?, c.i64()?];
     let nanoseconds = [c.u32()?, c.u32()?, c.u32()?];
-    let at = |i: usize| Timestamp { seconds: seconds[i], nanoseconds: nanoseconds[i] };
+    let at = |i: usize| Timestamp {
+        seconds: seconds[i],
+        nanoseconds: nanoseconds[i],
+    };
     let time = |set: u32, now: u32, i: usize| match (has(set), has(now)) {
         (_, true) => Some(SetTime::Now),
         (true, false) => Some(SetTime::At(at(i))),
@@ -144,15 +166,29 @@ fn setattr(c: &mut Cursor<'_>) -> Result<SetAttr, Refused> {
 
 fn names<'a>(opcode: u32, c: &mut Cursor<'a>) -> Result<Operation<'a>, Refused> {
     Ok(match opcode {
-        op::SYMLINK => Operation::Symlink { name: c.name()?, target: c.text()? },
+        op::SYMLINK => Operation::Symlink {
+            name: c.name()?,
+            target: c.text()?,
+        },
         op::MKNOD => {
-            let make = MkNod { mode: c.u32()?, rdev: c.u32()?, umask: c.u32()? };
+            let make = MkNod {
+                mode: c.u32()?,
+                rdev: c.u32()?,
+                umask: c.u32()?,
+            };
             c.skip(4)?;
-            Operation::MkNod { name: c.name()?, make }
+            Operation::MkNod {
+                name: c.name()?,
+                make,
+            }
         }
         op::MKDIR => {
             let (mode, umask) = (c.u32()?, c.u32()?);
-            Operation::MkDir { name: c.name()?, mode, umask }
+            Operation::MkDir {
+                name: c.name()?,
+                mode,
+                umask,
+            }
         }
         op::UNLINK => Operation::Unlink { name: c.name()? },
         op::RMDIR => Operation::RmDir { name: c.name()? },
@@ -163,9 +199,17 @@ fn names<'a>(opcode: u32, c: &mut Cursor<'a>) -> Result<Operation<'a>, Refused> 
                 flags = c.u32()?;
                 c.skip(4)?;
             }
-            Operation::Rename(Rename { name: c.name()?, new_parent, new_name: c.name()?, flags })
+            Operation::Rename(Rename {
+                name: c.name()?,
+                new_parent,
+                new_name: c.name()?,
+                flags,
+            })
         }
-        op::LINK => Operation::Link { node: c.u64()?, new_name: c.name()? },
+        op::LINK => Operation::Link {
+            node: c.u64()?,
+            new_name: c.name()?,
+        },
         _ => return Err(Refused::Unknown),
     })
 }
@@ -180,14 +224,22 @@ fn xattrs<'a>(opcode: u32, c: &mut Cursor<'a>, setxattr_ext: bool) -> Result<Ope
                 c.skip(4)?;
             }
             let acl_kill_sgid = extra & abi::SETXATTR_ACL_KILL_SGID != 0;
-            Operation::SetXattr(SetXattr { name: c.text()?, value: c.bytes(size)?, flags, acl_kill_sgid })
+            Operation::SetXattr(SetXattr {
+                name: c.text()?,
+                value: c.bytes(size)?,
+                flags,
+                acl_kill_sgid,
+            })
         }
         op::REMOVEXATTR => Operation::RemoveXattr { name: c.text()? },
         op::GETXATTR | op::LISTXATTR => {
             let size = c.u32()?;
             c.skip(4)?;
             match opcode {
-                op::GETXATTR => Operation::GetXattr { name: c.text()?, size },
+                op::GETXATTR => Operation::GetXattr {
+                    name: c.text()?,
+                    size,
+                },
                 _ => Operation::ListXattr { size },
             }
         }
@@ -197,9 +249,19 @@ fn xattrs<'a>(opcode: u32, c: &mut Cursor<'a>, setxattr_ext: bool) -> Result<Ope
 
 fn locks<'a>(opcode: u32, c: &mut Cursor<'a>) -> Result<Operation<'a>, Refused> {
     let (handle, owner) = (c.u64()?, c.u64()?);
-    let lock = FileLock { start: c.u64()?, end: c.u64()?, kind: c.u32()?, pid: c.u32()? };
+    let lock = FileLock {
+        start: c.u64()?,
+        end: c.u64()?,
+        kind: c.u32()?,
+        pid: c.u32()?,
+    };
     let flock = c.u32()? & abi::LK_FLOCK != 0;
-    let request = LockRequest { handle, owner, lock, flock };
+    let request = LockRequest {
+        handle,
+        owner,
+        lock,
+        flock,
+    };
     Ok(match opcode {
         op::GETLK => Operation::GetLock(request),
         op::SETLK => Operation::SetLock(request),
@@ -209,19 +271,33 @@ fn locks<'a>(opcode: u32, c: &mut Cursor<'a>) -> Result<Operation<'a>, Refused> 
 
 fn open(c: &mut Cursor<'_>) -> Result<Open, Malformed> {
     let flags = c.u32()?;
-    Ok(Open { flags, kill_suidgid: c.u32()? & abi::OPEN_KILL_SUIDGID != 0 })
+    Ok(Open {
+        flags,
+        kill_suidgid: c.u32()? & abi::OPEN_KILL_SUIDGID != 0,
+    })
 }
 
 fn create(c: &mut Cursor<'_>) -> Result<Create, Malformed> {
     let (flags, mode, umask) = (c.u32()?, c.u32()?, c.u32()?);
-    Ok(Create { flags, mode, umask, kill_suidgid: c.u32()? & abi::OPEN_KILL_SUIDGID != 0 })
+    Ok(Create {
+        flags,
+        mode,
+        umask,
+        kill_suidgid: c.u32()? & abi::OPEN_KILL_SUIDGID != 0,
+    })
 }
 
 fn read(c: &mut Cursor<'_>) -> Result<Read, Malformed> {
     let (handle, offset, size, read_flags) = (c.u64()?, c.u64()?, c.u32()?, c.u32()?);
     let (owner, flags) = (c.u64()?, c.u32()?);
     let lock_owner = (read_flags & abi::READ_LOCKOWNER != 0).then_some(owner);
-    Ok(Read { handle, offset, size, flags, lock_owner })
+    Ok(Read {
+        handle,
+        offset,
+        size,
+        flags,
+        lock_owner,
+    })
 }
 
 fn write<'a>(c: &mut Cursor<'a>) -> Result<Write<'a>, Malformed> {
@@ -242,7 +318,12 @@ fn write<'a>(c: &mut Cursor<'a>) -> Result<Write<'a>, Malformed> {
 fn release(c: &mut Cursor<'_>) -> Result<Release, Malformed> {
     let (handle, flags, release_flags) = (c.u64()?, c.u32()?, c.u32()?);
     let flock_unlock = release_flags & abi::RELEASE_FLOCK_UNLOCK != 0;
-    Ok(Release { handle, flags, lock_owner: c.u64()?, flock_unlock })
+    Ok(Release {
+        handle,
+        flags,
+        lock_owner: c.u64()?,
+        flock_unlock,
+    })
 }
 
 fn directories<'a>(opcode: u32, c: &mut Cursor<'a>) -> Result<Operation<'a>, Refused> {
@@ -253,7 +334,10 @@ fn directories<'a>(opcode: u32, c: &mut Cursor<'a>) -> Result<Operation<'a>, Ref
         op::RELEASEDIR => Operation::ReleaseDir(release(c)?),
         _ => {
             let handle = c.u64()?;
-            Operation::FsyncDir { handle, data_only: c.u32()? & abi::FSYNC_FDATASYNC != 0 }
+            Operation::FsyncDir {
+                handle,
+                data_only: c.u32()? & abi::FSYNC_FDATASYNC != 0,
+            }
         }
     })
 }
@@ -263,7 +347,10 @@ fn files<'a>(opcode: u32, c: &mut Cursor<'a>) -> Result<Operation<'a>, Refused> 
         op::OPEN => Operation::Open(open(c)?),
         op::CREATE => {
             let create = create(c)?;
-            Operation::Create { name: c.name()?, create }
+            Operation::Create {
+                name: c.name()?,
+                create,
+            }
         }
         // The kernel sends a name with TMPFILE too; it means nothing.
         op::TMPFILE => Operation::TmpFile(create(c)?),
@@ -273,27 +360,54 @@ fn files<'a>(opcode: u32, c: &mut Cursor<'a>) -> Result<Operation<'a>, Refused> 
         op::FLUSH => {
             let handle = c.u64()?;
             c.skip(8)?;
-            Operation::Flush { handle, lock_owner: c.u64()? }
+            Operation::Flush {
+                handle,
+                lock_owner: c.u64()?,
+            }
         }
         op::FSYNC => {
             let handle = c.u64()?;
-            Operation::Fsync { handle, data_only: c.u32()? & abi::FSYNC_FDATASYNC != 0 }
+            Operation::Fsync {
+                handle,
+                data_only: c.u32()? & abi::FSYNC_FDATASYNC != 0,
+            }
         }
         op::IOCTL => {
             let (handle, flags, command, argument) = (c.u64()?, c.u32()?, c.u32()?, c.u64()?);
             let (input_size, output_size) = (c.u32()?, c.u32()?);
             let input = c.bytes(input_size as usize)?;
-            Operation::Ioctl(Ioctl { handle, flags, command, argument, input, output_size })
+            Operation::Ioctl(Ioctl {
+                handle,
+                flags,
+                command,
+                argument,
+                input,
+                output_size,
+            })
         }
         op::POLL => {
             let (handle, kernel_handle) = (c.u64()?, c.u64()?);
-            Operation::Poll(Poll { handle, kernel_handle, flags: c.u32()?, events: c.u32()? })
+            Operation::Poll(Poll {
+                handle,
+                kernel_handle,
+                flags: c.u32()?,
+                events: c.u32()?,
+            })
         }
         op::FALLOCATE => {
             let (handle, offset, length) = (c.u64()?, c.u64()?, c.u64()?);
-            Operation::Allocate(Allocate { handle, offset, length, mode: c.u32()? })
+            Operation::Allocate(Allocate {
+                handle,
+                offset,
+                length,
+                mode: c.u32()?,
+            })
         }
-        op::LSEEK => Operation::Seek(Seek { handle: c.u64()?, offset: c.u64()?, whence: c.u32()? }),
+        op::LSEEK => Operation::Seek(Seek {
+            handle: c.u64()?,
+            offset: c.u64()?,
+            whence: c.u32()?,
+        }),
         op::COPY_FILE_RANGE | op::COPY_FILE_RANGE_64 => {
             let copy = CopyRange {
                 handle_in: c.u64()?,
@@ -304,7 +418,10 @@ fn files<'a>(opcode: u32, c: &mut Cursor<'a>) -> Result<Operation<'a>, Refused> 
                 length: c.u64()?,
                 flags: c.u64()?,
             };
-            Operation::CopyRange { copy, wide: opcode == op::COPY_FILE_RANGE_64 }
+            Operation::CopyRange {
+                copy,
+                wide: opcode == op::COPY_FILE_RANGE_64,
+            }
         }
         _ => return Err(Refused::Unknown),
     })

@@ -218,9 +218,10 @@ pub struct Forgets<'a> {
 
 impl Forgets<'_> {
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let word = |b: &[u8]| b.iter().rev().fold(0, |n, &x| n << 8 | u64::from(x));
-        let fix = if cfg!(target_endian = "big") { u64::swap_bytes } else { |n: u64| n };
-        self.raw.chunks_exact(16).map(move |pair| (fix(word(&pair[..8])), fix(word(&pair[8..]))))
+        self.raw.as_chunks::<16>().0.iter().map(|pair| {
+            let (words, _) = pair.as_chunks::<8>();
+            (u64::from_ne_bytes(words[0]), u64::from_ne_bytes(words[1]))
+        })
     }
 }
 
