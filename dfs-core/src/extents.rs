@@ -16,7 +16,11 @@ pub fn clip(extent: &Extent, start: u64, end: u64) -> Option<Extent> {
     if from >= to {
         return None;
     }
-    let skipped = if extent.chunk == ChunkId::ZEROS { 0 } else { (from - extent.offset) as u32 };
+    let skipped = if extent.chunk == ChunkId::ZEROS {
+        0
+    } else {
+        (from - extent.offset) as u32
+    };
     Some(Extent {
         offset: from,
         len: to - from,
@@ -31,7 +35,10 @@ pub fn cut(existing: &[Extent], start: u64, end: u64) -> Edit {
     if start >= end {
         return edit;
     }
-    for extent in existing.iter().filter(|extent| extent.offset < end && extent.end() > start) {
+    for extent in existing
+        .iter()
+        .filter(|extent| extent.offset < end && extent.end() > start)
+    {
         edit.0.push(*extent);
         edit.1.extend(clip(extent, 0, start));
         edit.1.extend(clip(extent, end, u64::MAX));
@@ -133,7 +140,9 @@ impl ExtentMap {
             .next_back()
             .filter(|(_, extent)| extent.end() > start)
             .map_or(start, |(offset, _)| *offset);
-        self.by_offset.range(first..end.max(first)).map(|(_, extent)| extent)
+        self.by_offset
+            .range(first..end.max(first))
+            .map(|(_, extent)| extent)
     }
 }
 

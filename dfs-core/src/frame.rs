@@ -7,8 +7,9 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"DFSL");
 pub const VERSION: u8 = 1;
 /// Bytes before the body: magic 4, version 1, length 4, CRC-32C 4.
 pub const HEADER_LEN: usize = 13;
-/// Longest body: a record gathers up to about 1 MiB, a single operation's effects fit many times over.
-pub const BODY_MAX: usize = 64 << 20;
+/// Longest body: a record gathers up to about 1 MiB; one operation's effects can be more when it cuts a file of
+/// a million extents.
+pub const BODY_MAX: usize = 256 << 20;
 
 /// What is found at a place of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,9 @@ pub fn next(bytes: &[u8]) -> Frame<'_> {
     if bytes.iter().take(HEADER_LEN).all(|byte| *byte == 0) {
         return match bytes.iter().all(|byte| *byte == 0) {
             true => Frame::End,
-            false => Frame::Corrupt { reason: "zeros where a frame should begin, and bytes after them" },
+            false => Frame::Corrupt {
+                reason: "zeros where a frame should begin, and bytes after them",
+            },
         };
     }
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER_LEN>() else {
@@ -49,20 +52,31 @@ pub fn next(bytes: &[u8]) -> Frame<'_> {
     };
     let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     if word(0) != MAGIC {
-        return Frame::Corrupt { reason: "no frame begins here (wrong magic)" };
+        return Frame::Corrupt {
+            reason: "no frame begins here (wrong magic)",
+        };
     }
     if header[4] != VERSION {
-        return Frame::Corrupt { reason: "the frame's version is not known to this program" };
+        return Frame::Corrupt {
+            reason: "the frame's version is not known to this program",
+        };
     }
     let len = word(5) as usize;
     if len > BODY_MAX {
-        return Frame::Corrupt { reason: "the frame's length is impossible" };
+        return Frame::Corrupt {
+            reason: "the frame's length is impossible",
+        };
     }
     let Some(body) = rest.get(..len) else {
         return Frame::Torn;
     };
     if crc32c::crc32c(body) != word(9) {
-        return Frame::Corrupt { reason: "the frame's checksum is wrong" };
+        return Frame::Corrupt {
+            reason: "the frame's checksum is wrong",
+        };
     }
-    Frame::Whole { body, size: HEADER_LEN + len }
+    Frame::Whole {
+        body,
+        size: HEADER_LEN + len,
+    }
 }

@@ -38,18 +38,46 @@ mod family {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
     Inode(Ino),
-    Dentry { parent: Ino, hash: u64, name: Vec<u8> },
-    Xattr { ino: Ino, name: Vec<u8> },
-    Extent { ino: Ino, content: u64, offset: u64 },
+    Dentry {
+        parent: Ino,
+        hash: u64,
+        name: Vec<u8>,
+    },
+    Xattr {
+        ino: Ino,
+        name: Vec<u8>,
+    },
+    /// `end` is the first byte after the extent: a scan from a place finds first the extent that covers it.
+    Extent {
+        ino: Ino,
+        content: u64,
+        end: u64,
+    },
     Chunk(ChunkId),
     Garbage(ChunkId),
-    Missing { chunk: ChunkId, node: NodeId },
-    Range { session: SessionId, set: SetId, first: u64 },
+    Missing {
+        chunk: ChunkId,
+        node: NodeId,
+    },
+    Range {
+        session: SessionId,
+        set: SetId,
+        first: u64,
+    },
     Orphan(Ino),
-    Held { session: SessionId, ino: Ino },
-    Purge { ino: Ino, content: u64 },
+    Held {
+        session: SessionId,
+        ino: Ino,
+    },
+    Purge {
+        ino: Ino,
+        content: u64,
+    },
     Session(SessionId),
-    Reply { session: SessionId, op: OpId },
+    Reply {
+        session: SessionId,
+        op: OpId,
+    },
     Node(NodeId),
     Set(SetId),
     Counter(Vec<u8>),
@@ -126,7 +154,10 @@ pub fn inode(ino: Ino) -> Vec<u8> {
 }
 
 pub fn dentry(parent: Ino, name: &[u8]) -> Vec<u8> {
-    Builder::new(family::DENTRY).u64(parent.0).u64(name_hash(name)).bytes(name)
+    Builder::new(family::DENTRY)
+        .u64(parent.0)
+        .u64(name_hash(name))
+        .bytes(name)
 }
 
 /// The entries of `parent` from the hash of `after` on (0: all). Entries of that very hash are included: the
@@ -144,8 +175,15 @@ pub fn xattr(ino: Ino, name: &[u8]) -> Vec<u8> {
     Builder::new(family::XATTR).u64(ino.0).bytes(name)
 }
 
-pub fn extent(ino: Ino, content: u64, offset: u64) -> Vec<u8> {
-    Builder::new(family::EXTENT).u64(ino.0).u64(content).u64(offset).0
+/// The extent that ends before byte `end`.
+pub fn extent(ino: Ino, content: u64, end: u64) -> Vec<u8> {
+    Builder::new(family::EXTENT).u64(ino.0).u64(content).u64(end).0
+}
+
+/// The extents that end after `offset`, in order.
+pub fn extents_after(ino: Ino, content: u64, offset: u64) -> KeyRange {
+    let (_, end) = prefix::extents(ino, content);
+    (extent(ino, content, offset.saturating_add(1)), end)
 }
 
 pub fn chunk(id: ChunkId) -> Vec<u8> {
@@ -157,11 +195,19 @@ pub fn garbage(id: ChunkId) -> Vec<u8> {
 }
 
 pub fn missing(id: ChunkId, node: NodeId) -> Vec<u8> {
-    Builder::new(family::MISSING).u32(id.set.0).u64(id.seq).u32(node.0).0
+    Builder::new(family::MISSING)
+        .u32(id.set.0)
+        .u64(id.seq)
+        .u32(node.0)
+        .0
 }
 
 pub fn range(session: SessionId, set: SetId, first: u64) -> Vec<u8> {
-    Builder::new(family::RANGE).u128(session.0).u32(set.0).u64(first).0
+    Builder::new(family::RANGE)
+        .u128(session.0)
+        .u32(set.0)
+        .u64(first)
+        .0
 }
 
 pub fn orphan(ino: Ino) -> Vec<u8> {
@@ -218,26 +264,45 @@ pub fn parse(key: &[u8]) -> Option<Key> {
     let rest = &mut rest;
     let parsed = match family {
         family::INODE => Key::Inode(Ino(take_u64(rest)?)),
-        family::DENTRY => {
-            Key::Dentry { parent: Ino(take_u64(rest)?), hash: take_u64(rest)?, name: take_all(rest) }
-        }
-        family::XATTR => Key::Xattr { ino: Ino(take_u64(rest)?), name: take_all(rest) },
-        family::EXTENT => {
-            Key::Extent { ino: Ino(take_u64(rest)?), content: take_u64(rest)?, offset: take_u64(rest)? }
-        }
+        family::DENTRY => Key::Dentry {
+            parent: Ino(take_u64(rest)?),
+            hash: take_u64(rest)?,
+            name: take_all(rest),
+        },
+        family::XATTR => Key::Xattr {
+            ino: Ino(take_u64(rest)?),
+            name: take_all(rest),
+        },
+        family::EXTENT => Key::Extent {
+            ino: Ino(take_u64(rest)?),
+            content: take_u64(rest)?,
+            end: take_u64(rest)?,
+        },
         family::CHUNK => Key::Chunk(take_chunk(rest)?),
         family::GARBAGE => Key::Garbage(take_chunk(rest)?),
-        family::MISSING => Key::Missing { chunk: take_chunk(rest)?, node: NodeId(take_u32(rest)?) },
+        family::MISSING => Key::Missing {
+            chunk: take_chunk(rest)?,
+            node: NodeId(take_u32(rest)?),
+        },
         family::RANGE => Key::Range {
             session: SessionId(take_u128(rest)?),
             set: SetId(take_u32(rest)?),
             first: take_u64(rest)?,
         },
         family::ORPHAN => Key::Orphan(Ino(take_u64(rest)?)),
-        family::HELD => Key::Held { session: SessionId(take_u128(rest)?), ino: Ino(take_u64(rest)?) },
-        family::PURGE => Key::Purge { ino: Ino(take_u64(rest)?), content: take_u64(rest)? },
+        family::HELD => Key::Held {
+            session: SessionId(take_u128(rest)?),
+            ino: Ino(take_u64(rest)?),
+        },
+        family::PURGE => Key::Purge {
+            ino: Ino(take_u64(rest)?),
+            content: take_u64(rest)?,
+        },
         family::SESSION => Key::Session(SessionId(take_u128(rest)?)),
-        family::REPLY => Key::Reply { session: SessionId(take_u128(rest)?), op: OpId(take_u64(rest)?) },
+        family::REPLY => Key::Reply {
+            session: SessionId(take_u128(rest)?),
+            op: OpId(take_u64(rest)?),
+        },
         family::NODE => Key::Node(NodeId(take_u32(rest)?)),
         family::SET => Key::Set(SetId(take_u32(rest)?)),
         family::COUNTER => Key::Counter(take_all(rest)),
@@ -265,7 +330,10 @@ fn take_u128(rest: &mut &[u8]) -> Option<u128> {
 }
 
 fn take_chunk(rest: &mut &[u8]) -> Option<ChunkId> {
-    Some(ChunkId { set: SetId(take_u32(rest)?), seq: take_u64(rest)? })
+    Some(ChunkId {
+        set: SetId(take_u32(rest)?),
+        seq: take_u64(rest)?,
+    })
 }
 
 fn take_all(rest: &mut &[u8]) -> Vec<u8> {

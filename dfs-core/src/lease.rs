@@ -41,13 +41,27 @@ impl LeaseTable {
     pub fn conflicts(&self, me: SessionId, reads: &BTreeSet<Ino>, writes: &BTreeSet<Ino>) -> Vec<Conflict> {
         let mut conflicts = Vec::new();
         for ino in writes {
-            for holder in self.others(me, *ino).filter(|holder| holder.mode > LeaseMode::None) {
-                conflicts.push(Conflict { session: holder.session, ino: *ino, keep: LeaseMode::None });
+            for holder in self
+                .others(me, *ino)
+                .filter(|holder| holder.mode > LeaseMode::None)
+            {
+                conflicts.push(Conflict {
+                    session: holder.session,
+                    ino: *ino,
+                    keep: LeaseMode::None,
+                });
             }
         }
         for ino in reads.difference(writes) {
-            for holder in self.others(me, *ino).filter(|holder| holder.mode == LeaseMode::Exclusive) {
-                conflicts.push(Conflict { session: holder.session, ino: *ino, keep: LeaseMode::Shared });
+            for holder in self
+                .others(me, *ino)
+                .filter(|holder| holder.mode == LeaseMode::Exclusive)
+            {
+                conflicts.push(Conflict {
+                    session: holder.session,
+                    ino: *ino,
+                    keep: LeaseMode::Shared,
+                });
             }
         }
         conflicts
@@ -63,7 +77,8 @@ impl LeaseTable {
 
     /// What the session holds.
     pub fn mode(&self, session: SessionId, ino: Ino) -> LeaseMode {
-        self.holder(session, ino).map_or(LeaseMode::None, |holder| holder.mode)
+        self.holder(session, ino)
+            .map_or(LeaseMode::None, |holder| holder.mode)
     }
 
     /// Whether the session holds the inode open.
@@ -81,7 +96,12 @@ impl LeaseTable {
 
     /// Forgets the session: the inodes it held something of.
     pub fn drop_session(&mut self, session: SessionId) -> Vec<Ino> {
-        let inos: Vec<Ino> = self.sessions.remove(&session).unwrap_or_default().into_iter().collect();
+        let inos: Vec<Ino> = self
+            .sessions
+            .remove(&session)
+            .unwrap_or_default()
+            .into_iter()
+            .collect();
         for ino in &inos {
             self.remove_holder(session, *ino);
         }
@@ -90,8 +110,12 @@ impl LeaseTable {
 
     /// The sessions that hold the inode open, in order.
     pub fn holders_open(&self, ino: Ino) -> Vec<SessionId> {
-        let mut sessions: Vec<SessionId> =
-            self.holders(ino).iter().filter(|holder| holder.open).map(|holder| holder.session).collect();
+        let mut sessions: Vec<SessionId> = self
+            .holders(ino)
+            .iter()
+            .filter(|holder| holder.open)
+            .map(|holder| holder.session)
+            .collect();
         sessions.sort();
         sessions
     }
@@ -103,7 +127,11 @@ impl LeaseTable {
 
     /// The most that the session could hold beside the others.
     fn most(&self, session: SessionId, ino: Ino) -> LeaseMode {
-        let others = self.others(session, ino).map(|holder| holder.mode).max().unwrap_or_default();
+        let others = self
+            .others(session, ino)
+            .map(|holder| holder.mode)
+            .max()
+            .unwrap_or_default();
         match others {
             LeaseMode::None => LeaseMode::Exclusive,
             LeaseMode::Shared => LeaseMode::Shared,
@@ -120,7 +148,9 @@ impl LeaseTable {
     }
 
     fn others(&self, me: SessionId, ino: Ino) -> impl Iterator<Item = &Holder> {
-        self.holders(ino).iter().filter(move |holder| holder.session != me)
+        self.holders(ino)
+            .iter()
+            .filter(move |holder| holder.session != me)
     }
 
     fn put(&mut self, session: SessionId, ino: Ino, mode: LeaseMode, open: bool) {

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod keys;
 pub mod lease;
 pub mod lock;
+pub mod namespace;
 pub mod op;
 pub mod placement;
 pub mod record;

@@ -139,7 +139,11 @@ impl LockTable {
         if lock.kind == LockKind::Posix && self.would_deadlock(session, &lock) {
             return Err(FsError::Deadlock);
         }
-        self.inodes.entry(lock.ino).or_default().waiting.push(Waiter { session, ticket, lock });
+        self.inodes.entry(lock.ino).or_default().waiting.push(Waiter {
+            session,
+            ticket,
+            lock,
+        });
         self.waiters.insert((session, ticket), lock.ino);
         Ok(false)
     }
@@ -150,7 +154,9 @@ impl LockTable {
             return false;
         };
         if let Some(locks) = self.inodes.get_mut(&ino) {
-            locks.waiting.retain(|waiter| (waiter.session, waiter.ticket) != (session, ticket));
+            locks
+                .waiting
+                .retain(|waiter| (waiter.session, waiter.ticket) != (session, ticket));
         }
         self.forget_if_empty(ino);
         true
@@ -163,7 +169,9 @@ impl LockTable {
 
     /// Drops the owner's locks of this kind on the inode, and its waiting requests.
     pub fn release_owner(&mut self, session: SessionId, ino: Ino, owner: u64, kind: LockKind) {
-        self.remove(ino, |whose, lock| whose == session && lock.owner == owner && lock.kind == kind);
+        self.remove(ino, |whose, lock| {
+            whose == session && lock.owner == owner && lock.kind == kind
+        });
     }
 
     /// Drops all locks and waits of a session. What it was granted and has not been told goes too.
@@ -185,14 +193,21 @@ impl LockTable {
 
     /// The locks held on an inode, in no order.
     pub fn held(&self, ino: Ino) -> impl Iterator<Item = (SessionId, Lock)> + '_ {
-        self.inodes.get(&ino).into_iter().flat_map(|locks| &locks.held).map(|held| (held.session, held.lock))
+        self.inodes
+            .get(&ino)
+            .into_iter()
+            .flat_map(|locks| &locks.held)
+            .map(|held| (held.session, held.lock))
     }
 
     fn conflict(&self, session: SessionId, lock: &Lock) -> Option<Conflict> {
         let held = self.inodes.get(&lock.ino)?.held.iter();
         held.filter(|held| held.excludes(session, lock))
             .min_by_key(|held| (held.lock.start, held.session, held.lock.owner))
-            .map(|held| Conflict { session: held.session, lock: held.lock })
+            .map(|held| Conflict {
+                session: held.session,
+                lock: held.lock,
+            })
     }
 
     fn give_up_other_type(&mut self, session: SessionId, lock: &Lock) {
@@ -223,10 +238,22 @@ impl LockTable {
                 new.end = new.end.max(old.end);
             } else if old.start <= lock.end && lock.start <= old.end {
                 if old.start < lock.start {
-                    kept.push(Held { session, lock: Lock { end: lock.start - 1, ..old } });
+                    kept.push(Held {
+                        session,
+                        lock: Lock {
+                            end: lock.start - 1,
+                            ..old
+                        },
+                    });
                 }
                 if old.end > lock.end {
-                    kept.push(Held { session, lock: Lock { start: lock.end + 1, ..old } });
+                    kept.push(Held {
+                        session,
+                        lock: Lock {
+                            start: lock.end + 1,
+                            ..old
+                        },
+                    });
                 }
             } else {
                 kept.push(held);
@@ -256,7 +283,11 @@ impl LockTable {
     /// Grants, in the order of arrival, what no longer conflicts.
     fn wake(&mut self, ino: Ino) {
         let mut position = 0;
-        while let Some(waiter) = self.inodes.get(&ino).and_then(|locks| locks.waiting.get(position).copied()) {
+        while let Some(waiter) = self
+            .inodes
+            .get(&ino)
+            .and_then(|locks| locks.waiting.get(position).copied())
+        {
             if self.conflict(waiter.session, &waiter.lock).is_some() {
                 position += 1;
                 continue;
@@ -266,7 +297,11 @@ impl LockTable {
             }
             self.waiters.remove(&(waiter.session, waiter.ticket));
             self.replace(waiter.session, &waiter.lock);
-            self.granted.push(Granted { session: waiter.session, ticket: waiter.ticket, lock: waiter.lock });
+            self.granted.push(Granted {
+                session: waiter.session,
+                ticket: waiter.ticket,
+                lock: waiter.lock,
+            });
             // A lock that turned weaker by this may free waiters that were passed over.
             position = 0;
         }
@@ -274,7 +309,11 @@ impl LockTable {
     }
 
     fn forget_if_empty(&mut self, ino: Ino) {
-        if self.inodes.get(&ino).is_some_and(|locks| locks.held.is_empty() && locks.waiting.is_empty()) {
+        if self
+            .inodes
+            .get(&ino)
+            .is_some_and(|locks| locks.held.is_empty() && locks.waiting.is_empty())
+        {
             self.inodes.remove(&ino);
         }
     }
@@ -299,14 +338,23 @@ impl LockTable {
 
     /// The owners whose locks are in the way of the request.
     fn blockers(&self, session: SessionId, lock: &Lock) -> Vec<Owner> {
-        let held = self.inodes.get(&lock.ino).into_iter().flat_map(|locks| &locks.held);
-        held.filter(|held| held.excludes(session, lock)).map(Held::owner).collect()
+        let held = self
+            .inodes
+            .get(&lock.ino)
+            .into_iter()
+            .flat_map(|locks| &locks.held);
+        held.filter(|held| held.excludes(session, lock))
+            .map(Held::owner)
+            .collect()
     }
 
     fn waits_of(&self, owner: Owner) -> impl Iterator<Item = &Waiter> {
-        self.inodes.values().flat_map(|locks| &locks.waiting).filter(move |waiter| {
-            (waiter.session, waiter.lock.owner) == owner && waiter.lock.kind == LockKind::Posix
-        })
+        self.inodes
+            .values()
+            .flat_map(|locks| &locks.waiting)
+            .filter(move |waiter| {
+                (waiter.session, waiter.lock.owner) == owner && waiter.lock.kind == LockKind::Posix
+            })
     }
 }
 
@@ -314,7 +362,11 @@ impl LockTable {
 fn whole(lock: &Lock) -> Lock {
     match lock.kind {
         LockKind::Posix => *lock,
-        LockKind::Flock => Lock { start: 0, end: u64::MAX, ..*lock },
+        LockKind::Flock => Lock {
+            start: 0,
+            end: u64::MAX,
+            ..*lock
+        },
     }
 }
 

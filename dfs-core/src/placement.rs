@@ -50,14 +50,26 @@ fn next_set(
     let mut members: Vec<NodeId> = Vec::with_capacity(replication);
     while members.len() < replication {
         let cost = |node: NodeId| {
-            let same_zone = members.iter().filter(|member| zones[member] == zones[&node]).count();
+            let same_zone = members
+                .iter()
+                .filter(|member| zones[member] == zones[&node])
+                .count();
             let met: usize = members
                 .iter()
-                .map(|member| together.get(&((*member).min(node), (*member).max(node))).copied().unwrap_or(0))
+                .map(|member| {
+                    together
+                        .get(&((*member).min(node), (*member).max(node)))
+                        .copied()
+                        .unwrap_or(0)
+                })
                 .sum();
             (same_zone, met + load[&node], load[&node], node)
         };
-        let Some(node) = zones.keys().copied().filter(|node| !members.contains(node)).min_by_key(|n| cost(*n))
+        let Some(node) = zones
+            .keys()
+            .copied()
+            .filter(|node| !members.contains(node))
+            .min_by_key(|n| cost(*n))
         else {
             break;
         };

@@ -79,7 +79,7 @@ pub struct XattrRow {
     pub value: Vec<u8>,
 }
 
-/// A run of a file's bytes; its offset is in the key.
+/// A run of a file's bytes; its end is in the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtentRow {
     pub len: u64,
@@ -89,11 +89,22 @@ pub struct ExtentRow {
 
 impl ExtentRow {
     pub fn of(extent: &Extent) -> ExtentRow {
-        ExtentRow { len: extent.len, chunk: extent.chunk, chunk_offset: extent.chunk_offset }
+        ExtentRow {
+            len: extent.len,
+            chunk: extent.chunk,
+            chunk_offset: extent.chunk_offset,
+        }
     }
 
-    pub fn extent(&self, offset: u64) -> Extent {
-        Extent { offset, len: self.len, chunk: self.chunk, chunk_offset: self.chunk_offset }
+    /// The extent that ends at `end`; `None` when the row cannot be one.
+    pub fn extent(&self, end: u64) -> Option<Extent> {
+        let offset = end.checked_sub(self.len).filter(|_| self.len > 0)?;
+        Some(Extent {
+            offset,
+            len: self.len,
+            chunk: self.chunk,
+            chunk_offset: self.chunk_offset,
+        })
     }
 }
 
@@ -133,6 +144,8 @@ pub struct RangeRow {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrphanRow {
     pub holders: Vec<SessionId>,
+    /// Born without a name (`O_TMPFILE`): it may still be given one.
+    pub linkable: bool,
 }
 
 /// The index entry for an orphan that a session holds.
@@ -192,11 +205,15 @@ pub struct CounterRow {
 }
 
 fn encode_row<T: Serialize>(row: &T) -> Vec<u8> {
-    postcard::to_extend(row, vec![VERSION]).expect("rows hold only what postcard can encode, and memory grows")
+    postcard::to_extend(row, vec![VERSION])
+        .expect("rows hold only what postcard can encode, and memory grows")
 }
 
 fn decode_row<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, ViewError> {
-    let damaged = |reason: String| ViewError::Damaged { key: print_key(key), reason };
+    let damaged = |reason: String| ViewError::Damaged {
+        key: print_key(key),
+        reason,
+    };
     let (&version, body) = bytes.split_first().ok_or_else(|| damaged("empty".into()))?;
     if version != VERSION {
         return Err(damaged(format!("version {version} is not known to this program")));

@@ -1,0 +1,107 @@
+//! What becomes of an inode that lost a name: it keeps others, lives on as an orphan while somebody holds it
+//! open, or is freed. Unlink, rmdir, rename, release and the end of a session call it.
+
+use super::tx::{Outcome, Tx};
+use crate::ids::{Ino, SessionId};
+use crate::keys;
+use crate::rows::{HeldRow, OrphanRow, XattrRow};
+
+/// What the caller of a removal knows about the inode it removes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Expected {
+    /// It said nothing: the table of open files decides.
+    Nothing,
+    /// It holds the inode open, or not.
+    Held(bool),
+}
+
+impl Expected {
+    /// From an operation's `expect`: when another inode is found, it counts as held open.
+    pub fn of(expect: Option<(Ino, bool)>, found: Ino) -> Expected {
+        match expect {
+            None => Expected::Nothing,
+            Some((ino, held)) => Expected::Held(held || ino != found),
+        }
+    }
+}
+
+impl Tx<'_> {
+    /// One name of the inode is gone (its entry is removed by the caller). Returns whether the calling session
+    /// now holds an orphan.
+    pub fn drop_link(&mut self, ino: Ino, expected: Expected) -> Outcome<bool> {
+        let now = self.ctx.now;
+        let row = self.change(ino)?;
+        row.ctime = now;
+        row.nlink = if row.is_dir() {
+            0
+        } else {
+            row.nlink.saturating_sub(1)
+        };
+        if row.nlink > 0 {
+            return Ok(false);
+        }
+        let me = self.ctx.session;
+        let mut holders = self.ctx.opens.holders_open(ino);
+        if let Expected::Held(held) = expected {
+            holders.retain(|session| *session != me);
+            if held {
+                holders.push(me);
+            }
+        }
+        if holders.is_empty() {
+            self.free_inode(ino)?;
+            return Ok(false);
+        }
+        holders.sort();
+        holders.dedup();
+        let mine = holders.contains(&me);
+        self.put_orphan(ino, holders, false);
+        Ok(mine)
+    }
+
+    pub fn put_orphan(&mut self, ino: Ino, holders: Vec<SessionId>, linkable: bool) {
+        for session in &holders {
+            self.put(keys::held(*session, ino), &HeldRow);
+        }
+        self.put(keys::orphan(ino), &OrphanRow { holders, linkable });
+    }
+
+    /// The inode has a name again.
+    pub fn remove_orphan(&mut self, ino: Ino, orphan: &OrphanRow) {
+        for session in &orphan.holders {
+            self.delete(keys::held(*session, ino));
+        }
+        self.delete(keys::orphan(ino));
+    }
+
+    /// A session no longer holds the inode; without holders an orphan is freed. Says whether it was one.
+    pub fn release_orphan(&mut self, ino: Ino, session: SessionId) -> Outcome<bool> {
+        let Some(mut orphan) = self.get::<OrphanRow>(&keys::orphan(ino))? else {
+            return Ok(false);
+        };
+        self.delete(keys::held(session, ino));
+        orphan.holders.retain(|holder| *holder != session);
+        if orphan.holders.is_empty() {
+            self.delete(keys::orphan(ino));
+            self.free_inode(ino)?;
+        } else {
+            self.put(keys::orphan(ino), &orphan);
+        }
+        Ok(true)
+    }
+
+    /// Removes the inode with its xattrs and content.
+    fn free_inode(&mut self, ino: Ino) -> Outcome<()> {
+        let Some(row) = self.peek(ino)?.cloned() else {
+            return Ok(());
+        };
+        self.drop_content(ino, &row)?;
+        if row.xattrs > 0 {
+            for (key, _) in self.scan::<XattrRow>(&keys::prefix::xattrs(ino), usize::MAX)? {
+                self.delete(key);
+            }
+        }
+        self.destroy(ino);
+        Ok(())
+    }
+}
