@@ -117,7 +117,9 @@ impl FsError {
 
     /// The variant with this wire number; `None` when it is of a newer version.
     pub fn from_code(code: u8) -> Option<FsError> {
-        Self::ALL.get(usize::from(code).checked_sub(1)?).map(|(error, _)| *error)
+        Self::ALL
+            .get(usize::from(code).checked_sub(1)?)
+            .map(|(error, _)| *error)
     }
 
     /// The wire number.

@@ -33,7 +33,10 @@ pub struct ChunkId {
 
 impl ChunkId {
     /// Allocated but unwritten bytes (`fallocate`): reads as zeros and is stored nowhere.
-    pub const ZEROS: ChunkId = ChunkId { set: SetId(0), seq: 0 };
+    pub const ZEROS: ChunkId = ChunkId {
+        set: SetId(0),
+        seq: 0,
+    };
 }
 
 impl fmt::Display for ChunkId {

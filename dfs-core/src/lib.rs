@@ -2,6 +2,7 @@
 //! tests call it. It knows no clock, no randomness, no file, no socket, no thread and no async: time and
 //! identifiers come in as arguments.
 
+pub mod check;
 pub mod chunk;
 pub mod error;
 pub mod extents;

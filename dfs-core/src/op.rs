@@ -19,62 +19,137 @@ pub const CHUNK_RANGE_MAX: u32 = 4096;
 pub enum Op {
     // Questions: they change nothing.
     /// The entry `name` of `parent`; `..` is allowed. Reply: `Entry`.
-    Lookup { parent: Ino, name: Vec<u8> },
+    Lookup {
+        parent: Ino,
+        name: Vec<u8>,
+    },
     /// Reply: `Attr`.
-    GetAttr { ino: Ino },
+    GetAttr {
+        ino: Ino,
+    },
     /// Reply: `Target`.
-    ReadLink { ino: Ino },
+    ReadLink {
+        ino: Ino,
+    },
     /// Entries whose cookie is greater than `after` (0: from the start), at most `limit`. Reply: `Page`.
-    ReadDir { ino: Ino, after: u64, limit: u32, attrs: bool },
+    ReadDir {
+        ino: Ino,
+        after: u64,
+        limit: u32,
+        attrs: bool,
+    },
     /// Reply: `Value`.
-    GetXattr { ino: Ino, name: Vec<u8> },
+    GetXattr {
+        ino: Ino,
+        name: Vec<u8>,
+    },
     /// Reply: `Names`.
-    ListXattr { ino: Ino },
+    ListXattr {
+        ino: Ino,
+    },
     /// Extents that touch `[offset, offset+len)`, whole, in order. Reply: `Extents`.
-    GetExtents { ino: Ino, offset: u64, len: u64 },
+    GetExtents {
+        ino: Ino,
+        offset: u64,
+        len: u64,
+    },
     /// Reply: `Usage`.
     StatFs,
     /// Ask for a lease on the inode and its attributes. Reply: `Attr`; what was granted is with the outcome.
-    Acquire { ino: Ino, mode: LeaseMode },
+    Acquire {
+        ino: Ino,
+        mode: LeaseMode,
+    },
 
     // Changes.
     Make(Make),
     /// An inode without a name (`O_TMPFILE`), held open by the session; `parent` gives set-gid and ACL. Reply: `Entry`.
-    MakeTemp { parent: Ino, mode: u32, umask: u32, who: Credentials },
+    MakeTemp {
+        parent: Ino,
+        mode: u32,
+        umask: u32,
+        who: Credentials,
+    },
     /// Reply: `Entry`.
-    Link { ino: Ino, parent: Ino, name: Vec<u8> },
+    Link {
+        ino: Ino,
+        parent: Ino,
+        name: Vec<u8>,
+    },
     /// Removes a non-directory. Reply: `Removed`.
     Unlink(Unlink),
     /// Reply: `Removed`.
-    Rmdir { parent: Ino, name: Vec<u8>, held: bool },
+    Rmdir {
+        parent: Ino,
+        name: Vec<u8>,
+        held: bool,
+    },
     /// Reply: `Renamed`.
     Rename(Rename),
     /// Reply: `Attr`.
-    SetAttr { ino: Ino, changes: AttrChanges },
+    SetAttr {
+        ino: Ino,
+        changes: AttrChanges,
+    },
     /// Reply: `Done`.
-    SetXattr { ino: Ino, name: Vec<u8>, value: Vec<u8>, mode: XattrMode, kill_sgid: bool },
+    SetXattr {
+        ino: Ino,
+        name: Vec<u8>,
+        value: Vec<u8>,
+        mode: XattrMode,
+        kill_sgid: bool,
+    },
     /// Reply: `Done`.
-    RemoveXattr { ino: Ino, name: Vec<u8> },
+    RemoveXattr {
+        ino: Ino,
+        name: Vec<u8>,
+    },
     /// Makes written content part of files. Needs the exclusive lease on each. Reply: `Done`.
     Commit(Commit),
     /// `fallocate`. Reply: `Attr`.
-    Allocate { ino: Ino, mode: AllocateMode, offset: u64, len: u64 },
+    Allocate {
+        ino: Ino,
+        mode: AllocateMode,
+        offset: u64,
+        len: u64,
+    },
     /// `copy_file_range` by sharing chunks. Reply: `Copied`.
-    CopyRange { src: Ino, src_offset: u64, dst: Ino, dst_offset: u64, len: u64 },
+    CopyRange {
+        src: Ino,
+        src_offset: u64,
+        dst: Ino,
+        dst_offset: u64,
+        len: u64,
+    },
     /// The session no longer holds these removed inodes open. Reply: `Done`.
-    Release { inos: Vec<Ino> },
+    Release {
+        inos: Vec<Ino>,
+    },
     /// A range of fresh chunk ids in a set that is none of `avoid`, for this session. Reply: `ChunkRange`.
-    AllocChunks { count: u32, avoid: Vec<SetId> },
+    AllocChunks {
+        count: u32,
+        avoid: Vec<SetId>,
+    },
 
     // The coordinator's own work; refused from a client.
     /// Frees a bounded part of the content of removed inodes. Reply: `Progress`.
-    Purge { limit: u32 },
+    Purge {
+        limit: u32,
+    },
     /// Ends a session: its open references and chunk ranges. Reply: `Done`.
-    EndSession { session: u128 },
+    EndSession {
+        session: u128,
+    },
     /// The chunks are gone from every member. Reply: `Done`.
-    ForgetGarbage { chunks: Vec<ChunkId> },
+    ForgetGarbage {
+        chunks: Vec<ChunkId>,
+    },
     /// A copy of a chunk is (not) on a member. Reply: `Done`.
-    SetMissing { chunk: ChunkId, node: NodeId, missing: bool },
+    SetMissing {
+        chunk: ChunkId,
+        node: NodeId,
+        missing: bool,
+    },
 }
 
 /// `mknod`, `mkdir`, `symlink`, `open(O_CREAT)`. Reply: `Entry`.
@@ -198,21 +273,45 @@ pub enum Reply {
     Done,
     Attr(Attr),
     /// `created` is false when a non-exclusive `Make` found the file.
-    Entry { attr: Attr, created: bool },
+    Entry {
+        attr: Attr,
+        created: bool,
+    },
     Target(Vec<u8>),
     /// `end` when nothing follows.
-    Page { entries: Vec<DirEntry>, end: bool },
+    Page {
+        entries: Vec<DirEntry>,
+        end: bool,
+    },
     Value(Vec<u8>),
     Names(Vec<Vec<u8>>),
     /// `next` is where to ask on when the page was full.
-    Extents { extents: Vec<Extent>, next: Option<u64> },
+    Extents {
+        extents: Vec<Extent>,
+        next: Option<u64>,
+    },
     Usage(VolumeUsage),
     /// `orphan`: the inode lives on until the session releases it.
-    Removed { ino: Ino, orphan: bool },
-    Renamed { moved: Ino, replaced: Option<(Ino, bool)> },
-    Copied { len: u64, attr: Attr },
-    ChunkRange { set: SetId, first: u64, count: u32 },
-    Progress { more: bool },
+    Removed {
+        ino: Ino,
+        orphan: bool,
+    },
+    Renamed {
+        moved: Ino,
+        replaced: Option<(Ino, bool)>,
+    },
+    Copied {
+        len: u64,
+        attr: Attr,
+    },
+    ChunkRange {
+        set: SetId,
+        first: u64,
+        count: u32,
+    },
+    Progress {
+        more: bool,
+    },
 }
 
 impl Op {

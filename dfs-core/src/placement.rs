@@ -80,7 +80,7 @@ fn next_set(
 }
 
 /// A set for new chunks: none of `avoid`, all members alive with free space if such a set exists, else one
-/// with the most such members (at least one). Among the best, sets with more free space (that of their fullest
+/// with the fewest members that are not (but at least one that is). Among the best, sets with more free space (that of their fullest
 /// member) are chosen more often; `salt` decides.
 pub fn choose_set(
     sets: &BTreeMap<SetId, SetRow>,
@@ -91,24 +91,23 @@ pub fn choose_set(
 ) -> Option<SetId> {
     let able = |node: NodeId| alive(node) && free(node) > 0;
     let mut best: Vec<(SetId, u64)> = Vec::new();
-    let mut best_able = 1;
+    let mut fewest_missing = usize::MAX;
     for (id, set) in sets.iter().filter(|(id, _)| !avoid.contains(id)) {
         let members: Vec<NodeId> = set.members.iter().copied().filter(|node| able(*node)).collect();
         let missing = set.members.len() - members.len();
         let Some(room) = members.iter().map(|node| free(*node)).min() else {
             continue;
         };
-        let rank = usize::MAX - missing;
-        if rank > best_able {
-            best_able = rank;
+        if missing < fewest_missing {
+            fewest_missing = missing;
             best.clear();
         }
-        if rank == best_able {
+        if missing == fewest_missing {
             best.push((*id, room));
         }
     }
     let total: u128 = best.iter().map(|(_, room)| u128::from(*room)).sum();
-    let mut place = u128::from(mix(salt)) * total >> 64;
+    let mut place = (u128::from(mix(salt)) * total.min(u128::from(u64::MAX))) >> 64;
     for (id, room) in &best {
         match place.checked_sub(u128::from(*room)) {
             Some(rest) => place = rest,

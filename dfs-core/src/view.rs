@@ -25,6 +25,10 @@ pub trait View {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError>;
 
     /// Visits the rows with `start <= key < end` in key order until the visitor breaks.
+    #[expect(
+        clippy::type_complexity,
+        reason = "a name for the visitor would fix its lifetime for all implementors"
+    )]
     fn scan(
         &self,
         start: &[u8],
@@ -86,7 +90,10 @@ impl View for MemoryView {
         if start >= end {
             return Ok(());
         }
-        for (key, value) in self.rows.range::<[u8], _>((Bound::Included(start), Bound::Excluded(end))) {
+        for (key, value) in self
+            .rows
+            .range::<[u8], _>((Bound::Included(start), Bound::Excluded(end)))
+        {
             if visit(key, value).is_break() {
                 break;
             }

@@ -28,11 +28,20 @@ pub fn initial_rows(now: Timestamp) -> Effects {
         xattrs: 0,
         target: Vec::new(),
     };
-    let mut effects = Effects { inodes: 1, ..Effects::default() };
+    let mut effects = Effects {
+        inodes: 1,
+        ..Effects::default()
+    };
     effects.rows.insert(keys::inode(Ino::ROOT), Some(root.encode()));
-    let counters = [(&b"next_ino"[..], Ino::FIRST.0), (b"next_node", 1), (b"next_set", 1)];
+    let counters = [
+        (&b"next_ino"[..], Ino::FIRST.0),
+        (b"next_node", 1),
+        (b"next_set", 1),
+    ];
     for (name, value) in counters {
-        effects.rows.insert(keys::counter(name), Some(CounterRow { value }.encode()));
+        effects
+            .rows
+            .insert(keys::counter(name), Some(CounterRow { value }.encode()));
     }
     effects
 }

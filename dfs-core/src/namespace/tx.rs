@@ -107,6 +107,10 @@ impl<'a> Tx<'a> {
     }
 
     /// Visits the rows of the range, own writes laid over the view's.
+    #[expect(
+        clippy::type_complexity,
+        reason = "a name for the visitor would fix its lifetime for all implementors"
+    )]
     pub fn visit(
         &self,
         (start, end): &KeyRange,
