@@ -1,0 +1,192 @@
+//! A coordinator and datanodes as separate processes with their own data directories. Called by every test;
+//! knows the servers' command lines and nothing of what is in them.
+use crate::process::Process;
+use crate::{patience, programs};
+use rand::RngExt;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+const CONNECT_LIMIT: Duration = Duration::from_millis(200);
+
+/// How a cluster differs from the usual one.
+#[derive(Clone)]
+pub struct Setup {
+    pub datanodes: usize,
+    pub replication: usize,
+    /// Directories other than the usual, by the server's name (`coordinator`, `datanode-1`...).
+    pub directories: Vec<(String, PathBuf)>,
+    pub coordinator_flags: Vec<String>,
+    pub datanode_flags: Vec<String>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let quick = ["--lease-term", "1s", "--gc-delay", "1s"];
+        Self {
+            datanodes: 3,
+            replication: 3,
+            directories: Vec::new(),
+            coordinator_flags: quick.map(String::from).to_vec(),
+            datanode_flags: Vec::new(),
+        }
+    }
+}
+
+/// One server: its command line, and its process while it runs.
+pub struct Server {
+    pub name: String,
+    pub data: PathBuf,
+    pub address: SocketAddr,
+    args: Vec<String>,
+    log: PathBuf,
+    process: Option<Process>,
+}
+
+impl Server {
+    /// The first start creates what is missing, later ones must find it.
+    fn start(&mut self, first: bool) {
+        let mut command = Command::new(programs::dfs_server());
+        command.args(&self.args);
+        if first {
+            command.arg("--init");
+        }
+        self.process = Some(Process::start(&self.name, &mut command, &self.log));
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the server runs")
+    }
+
+    pub fn kill(&mut self) {
+        self.process = self.process.take().and_then(|mut process| {
+            process.kill();
+            None
+        });
+    }
+
+    pub fn restart(&mut self) {
+        self.kill();
+        self.start(false);
+        self.wait_until_listening();
+    }
+
+    pub fn start_again(&mut self) {
+        self.start(false);
+    }
+
+    pub fn wait_until_listening(&mut self) {
+        let (address, name) = (self.address, self.name.clone());
+        let process = self.process();
+        patience::until_true(&format!("{name} listens on {address}"), START_LIMIT, || {
+            if let Some(status) = process.ended() {
+                panic!("{name} ended instead of starting: {status}");
+            }
+            TcpStream::connect_timeout(&address, CONNECT_LIMIT).is_ok()
+        });
+    }
+}
+
+pub struct Cluster {
+    pub coordinator: Server,
+    pub datanodes: Vec<Server>,
+}
+
+impl Cluster {
+    pub fn start(dir: &Path) -> Self {
+        Self::with(dir, &Setup::default())
+    }
+
+    pub fn with(dir: &Path, setup: &Setup) -> Self {
+        let ports = free_ports(1 + setup.datanodes);
+        let address = SocketAddr::from(([127, 0, 0, 1], ports[0]));
+        let replication = setup.replication.to_string();
+        let mut own = vec!["--replication".to_owned(), replication];
+        own.extend(setup.coordinator_flags.iter().cloned());
+        let coordinator = server(dir, setup, "coordinator", "coordinator", address, &own);
+        let mut own = vec!["--coordinator".to_owned(), address.to_string()];
+        own.extend(setup.datanode_flags.iter().cloned());
+        let datanodes = (1..=setup.datanodes).map(|n| {
+            let address = SocketAddr::from(([127, 0, 0, 1], ports[n]));
+            server(dir, setup, "datanode", &format!("datanode-{n}"), address, &own)
+        });
+        let mut cluster = Self {
+            coordinator,
+            datanodes: datanodes.collect(),
+        };
+        cluster.all().for_each(|server| server.start(true));
+        cluster.all().for_each(Server::wait_until_listening);
+        cluster
+    }
+
+    pub fn all(&mut self) -> impl Iterator<Item = &mut Server> {
+        std::iter::once(&mut self.coordinator).chain(&mut self.datanodes)
+    }
+
+    pub fn kill_all(&mut self) {
+        self.all().for_each(Server::kill);
+    }
+
+    pub fn start_all(&mut self) {
+        self.all().for_each(Server::start_again);
+        self.all().for_each(Server::wait_until_listening);
+    }
+
+    /// What `dfs mount` is given; `inside` is a directory of the volume or empty.
+    pub fn source(&self, inside: &str) -> String {
+        let slash = if inside.is_empty() { "" } else { "/" };
+        format!("dfs://{}/default{slash}{inside}", self.coordinator.address)
+    }
+
+    /// Runs a `dfs` command that talks to this cluster; the volume is its last argument.
+    pub fn dfs(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(programs::dfs());
+        command.args(args).arg(self.source("")).stdin(Stdio::null());
+        command.output().unwrap()
+    }
+
+    /// `dfs fsck` reads every chunk and finds nothing wrong.
+    pub fn assert_clean(&self) {
+        let output = self.dfs(&["fsck"]);
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "dfs fsck: {} says\n{said}",
+            output.status
+        );
+    }
+}
+
+fn server(dir: &Path, setup: &Setup, role: &str, name: &str, address: SocketAddr, own: &[String]) -> Server {
+    let special = setup.directories.iter().find(|(of, _)| of == name);
+    let data = special.map_or_else(|| dir.join(name), |(_, data)| data.clone());
+    let mut args = vec![role.to_owned(), "--data-dir".into(), data.display().to_string()];
+    args.extend(["--listen".to_owned(), address.to_string()]);
+    args.extend(own.iter().cloned());
+    Server {
+        name: name.into(),
+        data,
+        address,
+        args,
+        log: dir.join(format!("{name}.log")),
+        process: None,
+    }
+}
+
+/// Below the kernel's range for outgoing connections, so that no client takes a port while its server is dead.
+const PORTS: std::ops::Range<u16> = 15_000..32_000;
+
+pub fn free_ports(count: usize) -> Vec<u16> {
+    let mut random = rand::rng();
+    let mut found: Vec<u16> = Vec::new();
+    while found.len() < count {
+        let port = random.random_range(PORTS);
+        if !found.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            found.push(port);
+        }
+    }
+    found
+}

@@ -1,0 +1,116 @@
+//! One mount: `dfs mount -f` as a process, killed or unmounted, and nothing of it left when the test ends.
+use crate::cluster::Cluster;
+use crate::process::Process;
+use crate::{patience, programs, sys};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const MOUNT_LIMIT: Duration = Duration::from_secs(40);
+const UNMOUNT_LIMIT: Duration = Duration::from_secs(40);
+
+pub struct Mount {
+    point: PathBuf,
+    source: String,
+    options: String,
+    log: PathBuf,
+    process: Option<Process>,
+}
+
+impl Mount {
+    pub fn new(cluster: &Cluster, dir: &Path, name: &str) -> Self {
+        Self::with(cluster, dir, name, "", "allow_other")
+    }
+
+    /// `inside` is a directory of the volume or empty.
+    pub fn with(cluster: &Cluster, dir: &Path, name: &str, inside: &str, options: &str) -> Self {
+        let point = dir.join(name);
+        std::fs::create_dir_all(&point).unwrap();
+        let log = dir.join(format!("{name}.log"));
+        let mut mount = Self {
+            point,
+            source: cluster.source(inside),
+            options: options.into(),
+            log,
+            process: None,
+        };
+        mount.mount();
+        mount
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.point
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.point.join(name)
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the mount's client runs")
+    }
+
+    /// Starts the client and waits until the mount answers.
+    pub fn mount(&mut self) {
+        let mut command = Command::new(programs::dfs());
+        command
+            .args(["mount", "-f", &self.source])
+            .arg(&self.point)
+            .args(["-o", &self.options]);
+        let mut process = Process::start("dfs mount", &mut command, &self.log);
+        patience::until_true("the volume is mounted", MOUNT_LIMIT, || {
+            if let Some(status) = process.ended() {
+                panic!(
+                    "`dfs mount -f` ended instead of mounting: {status}\n{}",
+                    process.log()
+                );
+            }
+            sys::mounted(&self.point).is_some_and(|entry| entry.kind == "fuse.dfs")
+        });
+        let point = self.point.clone();
+        patience::within("the first call on the mount", MOUNT_LIMIT, move || {
+            point.metadata()
+        })
+        .unwrap();
+        self.process = Some(process);
+    }
+
+    /// SIGKILL to the client; the dead mount is taken away.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+        sys::unmount_lazily(&self.point);
+    }
+
+    pub fn kill_and_mount(&mut self) {
+        self.kill();
+        self.mount();
+    }
+
+    /// As an administrator does: umount, and the client ends by itself.
+    pub fn unmount(&mut self) {
+        let point = self.point.clone();
+        patience::within("umount", UNMOUNT_LIMIT, move || sys::unmount(&point)).expect("umount");
+        if let Some(mut process) = self.process.take() {
+            let status = patience::until("the client ends after umount", UNMOUNT_LIMIT, || process.ended());
+            assert!(
+                status.success(),
+                "`dfs mount -f` ended with {status} after umount\n{}",
+                process.log()
+            );
+        }
+    }
+
+    pub fn remount(&mut self) {
+        self.unmount();
+        self.mount();
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Detached first: a call that still hangs in the mount must not stop the clean-up.
+        sys::unmount_lazily(&self.point);
+    }
+}

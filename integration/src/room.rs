@@ -1,0 +1,54 @@
+//! A place for one test: a temporary directory and a mount namespace of the calling thread's own, so that no mount
+//! outlives the test, whatever ends it. Threads and processes started from here live in it too.
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+pub struct Room {
+    dir: TempDir,
+}
+
+impl Room {
+    pub fn new() -> Self {
+        // SAFETY: unshare of the mount namespace changes this thread only; the strings are NUL-terminated.
+        unsafe {
+            assert_eq!(
+                libc::unshare(libc::CLONE_NEWNS),
+                0,
+                "unshare: {}",
+                std::io::Error::last_os_error()
+            );
+            let private = libc::MS_REC | libc::MS_PRIVATE;
+            let none = std::ptr::null();
+            assert_eq!(libc::mount(none, c"/".as_ptr(), none, private, none.cast()), 0);
+        }
+        let dir = tempfile::Builder::new()
+            .prefix("dfs-test-")
+            .tempdir_in(Self::base())
+            .unwrap();
+        // Other accounts act on mounts in here.
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        Self { dir }
+    }
+
+    /// A disk, not the memory file system that /tmp may be.
+    fn base() -> PathBuf {
+        std::env::var_os("DFS_TEST_DIR").map_or_else(|| "/var/tmp".into(), PathBuf::from)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A new directory in the room.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self::new()
+    }
+}

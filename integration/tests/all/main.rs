@@ -1,0 +1,52 @@
+//! The tests with real processes and real mounts, one program so that the harness is linked once. Each module is
+//! a subject; each test makes its own cluster, so that any order and any two at a time are right.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod acls;
+mod administration;
+mod crash;
+mod directories;
+mod locks;
+mod luck;
+mod mappings;
+mod model;
+mod mounting;
+mod outage;
+mod programs;
+mod sharing;
+mod space;
+mod suites;
+mod unlinked;
+mod xattrs;
+
+use integration::{Cluster, Mount, Room};
+use std::path::{Path, PathBuf};
+
+/// The usual scene: one cluster, one mount. Fields go in this order: the mount first, the room last.
+pub struct Scene {
+    pub mount: Mount,
+    pub cluster: Cluster,
+    pub room: Room,
+}
+
+impl Scene {
+    pub fn new() -> Self {
+        let room = Room::new();
+        let cluster = Cluster::start(room.path());
+        let mount = Mount::new(&cluster, room.path(), "mnt");
+        Self { mount, cluster, room }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.mount.path()
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.mount.join(name)
+    }
+
+    /// A second mount of the same volume.
+    pub fn second(&self) -> Mount {
+        Mount::new(&self.cluster, self.room.path(), "mnt-2")
+    }
+}
