@@ -55,8 +55,13 @@ impl DataDir {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && create => {
                 refuse_foreign_content(path)?;
                 let node = Uuid::new_v4();
-                let identity =
-                    Identity { format: FORMAT, role: role.into(), cluster: None, node, volume: None };
+                let identity = Identity {
+                    format: FORMAT,
+                    role: role.into(),
+                    cluster: None,
+                    node,
+                    volume: None,
+                };
                 write(path, &identity)?;
                 identity
             }
@@ -68,7 +73,11 @@ impl DataDir {
             }
             Err(e) => return Err(Fatal::io(format!("cannot read {}", file.display()), e)),
         };
-        Ok(DataDir { path: path.to_path_buf(), identity, _lock: lock })
+        Ok(DataDir {
+            path: path.to_path_buf(),
+            identity,
+            _lock: lock,
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -119,7 +128,10 @@ fn refuse_foreign_content(path: &Path) -> Result<(), Fatal> {
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         let unfinished = format!("{IDENTITY}.new");
-        if ![LOCK, "lost+found", unfinished.as_str()].iter().any(|own| name == *own) {
+        if ![LOCK, "lost+found", unfinished.as_str()]
+            .iter()
+            .any(|own| name == *own)
+        {
             return Err(Fatal(format!(
                 "{} is not empty and has no {IDENTITY}: give an empty directory",
                 path.display()
@@ -131,7 +143,11 @@ fn refuse_foreign_content(path: &Path) -> Result<(), Fatal> {
 
 fn lock(path: &Path) -> Result<File, Fatal> {
     let file = path.join(LOCK);
-    let open = File::options().create(true).truncate(false).write(true).open(&file);
+    let open = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&file);
     let open = open.map_err(|e| Fatal::io(format!("cannot open {}", file.display()), e))?;
     // SAFETY: flock has no memory effects; the descriptor is open.
     if unsafe { libc::flock(open.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {

@@ -12,13 +12,24 @@ const DEEDS: [&str; 4] = ["config", "print-config", "init", "help"];
 
 /// The matches of `command` for `typed` (program name first) with the file's settings below them.
 pub fn matches(command: &Command, typed: Vec<OsString>) -> Result<ArgMatches, Fatal> {
-    let first = command.clone().try_get_matches_from(&typed).unwrap_or_else(|e| e.exit());
-    let Some((role, own)) = first.subcommand() else { return Ok(first) };
-    let Some(path) = own.get_one::<std::path::PathBuf>("config") else { return Ok(first) };
-    let known = command.find_subcommand(role).ok_or_else(|| Fatal(format!("no role {role}")))?;
+    let first = command
+        .clone()
+        .try_get_matches_from(&typed)
+        .unwrap_or_else(|e| e.exit());
+    let Some((role, own)) = first.subcommand() else {
+        return Ok(first);
+    };
+    let Some(path) = own.get_one::<std::path::PathBuf>("config") else {
+        return Ok(first);
+    };
+    let known = command
+        .find_subcommand(role)
+        .ok_or_else(|| Fatal(format!("no role {role}")))?;
     let mut all = typed;
     for (key, values) in read(path)? {
-        let setting = known.get_arguments().find(|arg| arg.get_long() == Some(key.as_str()));
+        let setting = known
+            .get_arguments()
+            .find(|arg| arg.get_long() == Some(key.as_str()));
         let Some(setting) = setting.filter(|_| !DEEDS.contains(&key.as_str())) else {
             return Err(unknown(path, &key, role, known));
         };
@@ -33,7 +44,10 @@ pub fn matches(command: &Command, typed: Vec<OsString>) -> Result<ArgMatches, Fa
 
 fn typed_form(setting: &clap::Arg, key: &str, values: &[String]) -> Vec<OsString> {
     if setting.get_action().takes_values() {
-        return values.iter().map(|value| format!("--{key}={value}").into()).collect();
+        return values
+            .iter()
+            .map(|value| format!("--{key}={value}").into())
+            .collect();
     }
     let set = values.iter().any(|value| value == "true");
     set.then(|| format!("--{key}").into()).into_iter().collect()
@@ -52,8 +66,13 @@ fn unknown(path: &Path, key: &str, role: &str, command: &Command) -> Fatal {
 fn read(path: &Path) -> Result<Vec<(String, Vec<String>)>, Fatal> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|e| Fatal::io(format!("cannot read {shown}"), e))?;
-    let table: toml::Table = text.parse().map_err(|e| Fatal::io(format!("{shown} is not TOML"), e))?;
-    table.into_iter().map(|(key, value)| Ok((key.clone(), plain(path, &key, value)?))).collect()
+    let table: toml::Table = text
+        .parse()
+        .map_err(|e| Fatal::io(format!("{shown} is not TOML"), e))?;
+    table
+        .into_iter()
+        .map(|(key, value)| Ok((key.clone(), plain(path, &key, value)?)))
+        .collect()
 }
 
 fn plain(path: &Path, key: &str, value: toml::Value) -> Result<Vec<String>, Fatal> {
@@ -65,7 +84,12 @@ fn plain(path: &Path, key: &str, value: toml::Value) -> Result<Vec<String>, Fata
             let parts: Result<Vec<_>, _> = list.into_iter().map(|value| plain(path, key, value)).collect();
             parts?.concat()
         }
-        _ => return Err(Fatal(format!("{}: `{key}` must be a string, a number or a list", path.display()))),
+        _ => {
+            return Err(Fatal(format!(
+                "{}: `{key}` must be a string, a number or a list",
+                path.display()
+            )));
+        }
     })
 }
 
@@ -77,7 +101,9 @@ pub fn print(command: &Command, matches: &ArgMatches) -> String {
     {
         for setting in command.get_arguments() {
             let id = setting.get_id().as_str();
-            let Some(key) = setting.get_long().filter(|key| !DEEDS.contains(key)) else { continue };
+            let Some(key) = setting.get_long().filter(|key| !DEEDS.contains(key)) else {
+                continue;
+            };
             if let Some(value) = effective(own, id, setting) {
                 table.insert(key.to_string(), value);
             }
@@ -91,7 +117,10 @@ fn effective(own: &ArgMatches, id: &str, setting: &clap::Arg) -> Option<toml::Va
         return Some(toml::Value::Boolean(own.get_flag(id)));
     }
     let raw = own.get_raw(id)?;
-    let mut values: Vec<_> = raw.map(|value| value.to_string_lossy().into_owned()).map(typed_value).collect();
+    let mut values: Vec<_> = raw
+        .map(|value| value.to_string_lossy().into_owned())
+        .map(typed_value)
+        .collect();
     match setting.get_action() {
         clap::ArgAction::Append => Some(toml::Value::Array(values)),
         _ if values.len() == 1 => values.pop(),

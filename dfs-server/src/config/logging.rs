@@ -14,7 +14,9 @@ pub enum Format {
 pub fn begin(format: Format, level: &str) -> Result<(), Fatal> {
     let filter = EnvFilter::try_new(level)
         .map_err(|e| Fatal::io(format!("--log-level {level:?} is not understood"), e))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let begun = match format {
         Format::Text => lines.with_ansi(false).try_init(),
         Format::Json => lines.json().try_init(),

@@ -4,9 +4,9 @@
 pub mod data_dir;
 pub mod layers;
 pub mod logging;
-pub mod units;
 #[cfg(test)]
 mod tests;
+pub mod units;
 
 use std::path::PathBuf;
 

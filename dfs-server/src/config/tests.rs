@@ -28,7 +28,12 @@ fn parse(file: &str, typed: &[&str]) -> Result<Sample, String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("settings.toml");
     std::fs::write(&path, file).unwrap();
-    let mut all = vec!["dfs-server".into(), "sample".into(), "--config".into(), path.into_os_string()];
+    let mut all = vec![
+        "dfs-server".into(),
+        "sample".into(),
+        "--config".into(),
+        path.into_os_string(),
+    ];
     all.extend(typed.iter().map(Into::into));
     let matches = layers::matches(&command(), all).map_err(|e| e.to_string())?;
     Ok(Sample::from_arg_matches(matches.subcommand().unwrap().1).unwrap())
@@ -39,13 +44,20 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
     let file = "listen = \"0.0.0.0:1\"\ncopies = 5\nmember = [\"a\", \"b\"]\nlog-level = \"debug\"";
     let sample = parse(file, &["--copies", "2"]).unwrap();
     assert_eq!((sample.listen.as_str(), sample.copies), ("0.0.0.0:1", 2));
-    assert_eq!((sample.member.len(), sample.shared.log_level.as_str(), sample.init), (2, "debug", false));
+    assert_eq!(
+        (sample.member.len(), sample.shared.log_level.as_str(), sample.init),
+        (2, "debug", false)
+    );
     assert_eq!(parse("", &[]).unwrap().listen, "1.2.3.4:5");
 }
 
 #[test]
 fn what_the_file_may_not_say_is_refused_by_name() {
-    assert!(parse("lissten = \"x\"", &[]).unwrap_err().contains("`lissten` is no setting"));
+    assert!(
+        parse("lissten = \"x\"", &[])
+            .unwrap_err()
+            .contains("`lissten` is no setting")
+    );
     assert!(parse("init = true", &[]).unwrap_err().contains("`init`"));
     assert!(parse("copies = \"many\"", &[]).unwrap_err().contains("--copies"));
     assert!(parse("copies = ", &[]).unwrap_err().contains("not TOML"));
@@ -53,11 +65,23 @@ fn what_the_file_may_not_say_is_refused_by_name() {
 
 #[test]
 fn printed_settings_are_accepted_again() {
-    let typed = ["dfs-server", "sample", "--copies", "7", "--member", "a", "--member", "b"];
+    let typed = [
+        "dfs-server",
+        "sample",
+        "--copies",
+        "7",
+        "--member",
+        "a",
+        "--member",
+        "b",
+    ];
     let matches = layers::matches(&command(), typed.iter().map(Into::into).collect()).unwrap();
     let printed = layers::print(&command(), &matches);
     let again = parse(&printed, &[]).unwrap();
-    assert_eq!((again.copies, again.member), (7, vec!["a".to_string(), "b".to_string()]));
+    assert_eq!(
+        (again.copies, again.member),
+        (7, vec!["a".to_string(), "b".to_string()])
+    );
     assert!(!printed.contains("init"), "{printed}");
 }
 
@@ -87,7 +111,10 @@ fn a_data_directory_is_made_only_when_told_to() {
     assert!(refusal(DataDir::open(&path, "datanode", false)).contains("in use"));
     let node = first.identity().node;
     drop(first);
-    assert_eq!(DataDir::open(&path, "datanode", false).unwrap().identity().node, node);
+    assert_eq!(
+        DataDir::open(&path, "datanode", false).unwrap().identity().node,
+        node
+    );
     assert!(refusal(DataDir::open(&path, "coordinator", true)).contains("directory of a datanode"));
 }
 
@@ -101,8 +128,20 @@ fn a_data_directory_keeps_its_cluster_and_volume() {
     drop(open);
     let mut again = DataDir::open(dir.path(), "coordinator", false).unwrap();
     again.join(own).unwrap();
-    assert!(again.join(other).unwrap_err().to_string().contains("belongs to cluster"));
-    assert!(again.keep_volume("other").unwrap_err().to_string().contains("holds volume"));
+    assert!(
+        again
+            .join(other)
+            .unwrap_err()
+            .to_string()
+            .contains("belongs to cluster")
+    );
+    assert!(
+        again
+            .keep_volume("other")
+            .unwrap_err()
+            .to_string()
+            .contains("holds volume")
+    );
     assert_eq!(again.identity().cluster, Some(own));
 }
 

@@ -7,19 +7,27 @@ const SIZES: [(&str, u64); 5] = [("K", 10), ("M", 20), ("G", 30), ("T", 40), ("P
 /// Bytes with an optional unit. `K`, `KB` and `KiB` are all 1024, as file systems count.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let trimmed = text.trim();
-    let digits = trimmed.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(trimmed.len());
+    let digits = trimmed
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(trimmed.len());
     let (number, unit) = trimmed.split_at(digits);
     let unit = unit.trim().to_ascii_uppercase();
     let unit = unit.trim_end_matches('B').trim_end_matches('I');
     let shift = match SIZES.iter().find(|(name, _)| *name == unit) {
         Some((_, shift)) => *shift,
         None if unit.is_empty() => 0,
-        None => return Err(format!("{text:?} is no size: write bytes, or 64K, 64MiB, 10G, 2T")),
+        None => {
+            return Err(format!(
+                "{text:?} is no size: write bytes, or 64K, 64MiB, 10G, 2T"
+            ));
+        }
     };
     let factor = (1u64 << shift) as f64;
     match number.parse::<f64>() {
         Ok(value) if value >= 0.0 && value * factor < i64::MAX as f64 => Ok((value * factor) as u64),
-        _ => Err(format!("{text:?} is no size: write bytes, or 64K, 64MiB, 10G, 2T")),
+        _ => Err(format!(
+            "{text:?} is no size: write bytes, or 64K, 64MiB, 10G, 2T"
+        )),
     }
 }
 
@@ -37,5 +45,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400_000,
         _ => return Err(wrong()),
     };
-    value.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
+    value
+        .checked_mul(millis)
+        .map(Duration::from_millis)
+        .ok_or_else(wrong)
 }

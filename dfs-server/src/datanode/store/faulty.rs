@@ -1,0 +1,92 @@
+//! A store that fails when told to, around any other: what the service does then is tested with it.
+
+use super::{Blocks, ChunkStore, ChunkWriter, Held, StoreError, Usage, Verdict};
+use dfs_core::ids::ChunkId;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Which calls fail.
+#[derive(Default)]
+pub struct Faults {
+    pub full: AtomicBool,
+    pub reads: AtomicBool,
+    pub deletes: AtomicBool,
+    pub finishes: AtomicBool,
+}
+
+pub struct Faulty {
+    pub inner: Arc<dyn ChunkStore>,
+    pub faults: Arc<Faults>,
+}
+
+fn eio(on: &AtomicBool) -> Result<(), StoreError> {
+    match on.load(Ordering::SeqCst) {
+        true => Err(StoreError::Io("injected".into())),
+        false => Ok(()),
+    }
+}
+
+struct Writer {
+    inner: Box<dyn ChunkWriter>,
+    faults: Arc<Faults>,
+}
+
+impl ChunkWriter for Writer {
+    fn write(&mut self, first: u32, content: &[u8], crcs: &[u32]) -> Result<(), StoreError> {
+        self.inner.write(first, content, crcs)
+    }
+
+    fn finish(self: Box<Self>, sha256: &[u8; 32]) -> Result<(), StoreError> {
+        eio(&self.faults.finishes)?;
+        self.inner.finish(sha256)
+    }
+}
+
+impl ChunkStore for Faulty {
+    fn begin(&self, chunk: ChunkId, len: u32, replace: bool) -> Result<Box<dyn ChunkWriter>, StoreError> {
+        if self.faults.full.load(Ordering::SeqCst) {
+            return Err(StoreError::Full { needed: len.into() });
+        }
+        let inner = self.inner.begin(chunk, len, replace)?;
+        Ok(Box::new(Writer {
+            inner,
+            faults: self.faults.clone(),
+        }))
+    }
+
+    fn len(&self, chunk: ChunkId) -> Result<u32, StoreError> {
+        self.inner.len(chunk)
+    }
+
+    fn read(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Blocks, StoreError> {
+        eio(&self.faults.reads)?;
+        self.inner.read(chunk, first, count)
+    }
+
+    fn delete(&self, chunks: &[ChunkId]) -> Vec<(ChunkId, StoreError)> {
+        match eio(&self.faults.deletes) {
+            Ok(()) => self.inner.delete(chunks),
+            Err(e) => chunks.iter().map(|chunk| (*chunk, e.clone())).collect(),
+        }
+    }
+
+    fn list(&self, after: Option<ChunkId>, limit: usize) -> Vec<Held> {
+        self.inner.list(after, limit)
+    }
+
+    fn verify(&self, chunk: ChunkId) -> Verdict {
+        self.inner.verify(chunk)
+    }
+
+    fn usage(&self) -> Usage {
+        self.inner.usage()
+    }
+
+    fn syncs(&self) -> u64 {
+        self.inner.syncs()
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.inner.problem()
+    }
+}

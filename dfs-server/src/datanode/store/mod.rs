@@ -1,0 +1,123 @@
+//! Where chunks are kept: the trait that every store implements, and its errors. The chunk service calls it;
+//! it knows no network. All calls block; the service makes them on threads that may.
+
+#[cfg(test)]
+pub mod faulty;
+pub mod memory;
+pub mod segment;
+#[cfg(test)]
+mod suite;
+
+use bytes::Bytes;
+use dfs_core::chunk::Refusal;
+use dfs_core::ids::ChunkId;
+
+/// Why a store did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    #[error("chunk {0} is not here: read another member")]
+    NotFound(ChunkId),
+    #[error("chunk {0} is here with other content: a chunk id is used once, take a new one")]
+    Exists(ChunkId),
+    #[error("chunk {0} is being written or deleted by another request: try again")]
+    Busy(ChunkId),
+    #[error("no space left for {needed} more bytes: write to another replica set")]
+    Full { needed: u64 },
+    #[error("chunk {chunk} is damaged here ({reason}): read another member and repair this one")]
+    Corrupt { chunk: ChunkId, reason: String },
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("the disk failed: {0}")]
+    Io(String),
+}
+
+impl StoreError {
+    /// The error of a system call under `what`; a full disk is told apart.
+    pub fn io(what: &str, error: &std::io::Error) -> StoreError {
+        match error.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT) => StoreError::Full { needed: 0 },
+            _ => StoreError::Io(format!("{what}: {error}")),
+        }
+    }
+}
+
+/// A run of blocks of one chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    pub first: u32,
+    pub payload: Bytes,
+    /// As made by the writer: whoever uses the payload compares them.
+    pub crcs: Vec<u32>,
+}
+
+/// A chunk that is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub chunk: ChunkId,
+    pub len: u32,
+    /// Absent when it cannot be read any more.
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// Bytes of a store, each a true figure of the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub capacity: u64,
+    /// Taken by chunks.
+    pub used: u64,
+    /// What chunks can still take.
+    pub free: u64,
+    pub chunks: u64,
+}
+
+/// What reading the whole of a chunk showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Good {
+        len: u32,
+        sha256: [u8; 32],
+    },
+    Missing,
+    /// Kept out of service until it is replaced.
+    Corrupt(String),
+    Unreadable(String),
+}
+
+/// Keeps chunks durably. Thread-safe; every call may block on the disk.
+pub trait ChunkStore: Send + Sync + 'static {
+    /// Begins a chunk of `len` content bytes; its space is reserved from here on. With `replace` a copy that is
+    /// here gives way to the new one, at the moment when that one is durable.
+    fn begin(&self, chunk: ChunkId, len: u32, replace: bool) -> Result<Box<dyn ChunkWriter>, StoreError>;
+
+    /// The content length of a chunk that is here and trusted.
+    fn len(&self, chunk: ChunkId) -> Result<u32, StoreError>;
+
+    /// Reads `count` blocks from `first`; fewer at the chunk's end.
+    fn read(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Blocks, StoreError>;
+
+    /// Deletes durably; what is not here is no failure. Gives those that could not be deleted.
+    fn delete(&self, chunks: &[ChunkId]) -> Vec<(ChunkId, StoreError)>;
+
+    /// At most `limit` chunks in id order, after `after`.
+    fn list(&self, after: Option<ChunkId>, limit: usize) -> Vec<Held>;
+
+    /// Reads the whole chunk and compares every checksum. A bad one is out of service afterwards.
+    fn verify(&self, chunk: ChunkId) -> Verdict;
+
+    fn usage(&self) -> Usage;
+
+    /// How many times the store waited for its disk to make writes durable, since it was opened.
+    fn syncs(&self) -> u64;
+
+    /// What is wrong with the store, for the operator; none when nothing is.
+    fn problem(&self) -> Option<String>;
+}
+
+/// A chunk on its way into a store. Dropped before `finish`, nothing of it remains.
+pub trait ChunkWriter: Send {
+    /// Takes the next blocks, which must match their CRCs.
+    fn write(&mut self, first: u32, content: &[u8], crcs: &[u32]) -> Result<(), StoreError>;
+
+    /// Ends the chunk. When this returns it is durable and readable. The same chunk a second time is a success.
+    fn finish(self: Box<Self>, sha256: &[u8; 32]) -> Result<(), StoreError>;
+}

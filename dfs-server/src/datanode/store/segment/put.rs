@@ -1,0 +1,138 @@
+//! A chunk on its way into a segment: its blocks are written to a reserved slot as they come. The end is in
+//! `finish`.
+
+use super::super::{ChunkWriter, StoreError};
+use super::Inner;
+use super::create::Slot;
+use super::index::Place;
+use dfs_core::chunk::Assembly;
+use dfs_core::chunk::header::{header_len, slot_len};
+use dfs_core::ids::ChunkId;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+pub fn begin(
+    inner: &Arc<Inner>,
+    chunk: ChunkId,
+    len: u32,
+    replace: bool,
+) -> Result<Box<dyn ChunkWriter>, StoreError> {
+    let assembly = Assembly::begin(len)?;
+    let inner = inner.clone();
+    let here = {
+        let index = inner.index.read();
+        index.get(chunk).is_some() && index.is_trusted(chunk)
+    };
+    if here && !replace {
+        return Ok(Box::new(Comparison {
+            inner,
+            chunk,
+            assembly,
+        }));
+    }
+    let slot = inner.reserve(chunk.set, slot_len(len))?;
+    let pending = Pending {
+        inner,
+        slot,
+        chunk,
+        len,
+        replace,
+        ended: false,
+    };
+    Ok(Box::new(Writer {
+        pending,
+        assembly,
+        written: 0,
+    }))
+}
+
+/// A slot that is given up when it is dropped unfinished.
+pub struct Pending {
+    pub inner: Arc<Inner>,
+    pub slot: Slot,
+    pub chunk: ChunkId,
+    pub len: u32,
+    pub replace: bool,
+    pub ended: bool,
+}
+
+impl Pending {
+    pub fn place(&self) -> Place {
+        Place::new(self.slot.segment.key, self.slot.offset, self.len)
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let (segment, file, offset) = (&self.slot.segment, &self.slot.file, self.slot.offset);
+        let size = slot_len(self.len);
+        // Not durable until the next sync; lost, the scan finds a gap and makes the same mark.
+        match segment.mark_dead(file, offset, size) {
+            Ok(()) => segment.punch(file, offset, size),
+            Err(e) => {
+                tracing::warn!(segment = %segment.path.display(), offset, error = %e, "cannot mark a slot")
+            }
+        }
+        self.inner.space.give_up(size);
+        if segment.slot_ended(false) {
+            self.inner.seal(segment, file);
+        }
+    }
+}
+
+struct Writer {
+    pending: Pending,
+    assembly: Assembly,
+    written: u64,
+}
+
+impl ChunkWriter for Writer {
+    fn write(&mut self, first: u32, content: &[u8], crcs: &[u32]) -> Result<(), StoreError> {
+        self.assembly.accept(first, content, crcs)?;
+        let slot = &self.pending.slot;
+        let at = slot.offset + u64::from(header_len(self.pending.len)) + self.written;
+        slot.file
+            .write_all_at(content, at)
+            .map_err(|e| StoreError::io("cannot write a chunk", &e))?;
+        self.written += content.len() as u64;
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, sha256: &[u8; 32]) -> Result<(), StoreError> {
+        let Writer {
+            pending, assembly, ..
+        } = *self;
+        let crcs = assembly.finish(sha256)?;
+        super::finish::finish(pending, crcs, sha256)
+    }
+}
+
+/// A chunk that is already here comes again: only compared.
+struct Comparison {
+    inner: Arc<Inner>,
+    chunk: ChunkId,
+    assembly: Assembly,
+}
+
+impl ChunkWriter for Comparison {
+    fn write(&mut self, first: u32, content: &[u8], crcs: &[u32]) -> Result<(), StoreError> {
+        Ok(self.assembly.accept(first, content, crcs)?)
+    }
+
+    fn finish(self: Box<Self>, sha256: &[u8; 32]) -> Result<(), StoreError> {
+        let Comparison {
+            inner,
+            chunk,
+            assembly,
+        } = *self;
+        assembly.finish(sha256)?;
+        let place = inner.index.read().get(chunk).ok_or(StoreError::Busy(chunk))?;
+        match inner.header(chunk, place)?.sha256 == *sha256 {
+            true => Ok(()),
+            false => Err(StoreError::Exists(chunk)),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Reading chunks: ranges of blocks for readers, whole chunks for checks, headers for lists.
+
+use super::super::{Blocks, Held, StoreError, Verdict};
+use super::Inner;
+use super::index::Place;
+use dfs_core::chunk::header::{self, Header, Slot, header_len};
+use dfs_core::chunk::{BLOCK_SIZE, Digest, first_bad_block};
+use dfs_core::ids::ChunkId;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Content read at once by a check.
+const CHECK_BLOCKS: u32 = 16;
+
+impl Inner {
+    pub(super) fn read(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Blocks, StoreError> {
+        let place = {
+            let index = self.index.read();
+            index.check_trusted(chunk)?;
+            index.get(chunk).ok_or(StoreError::NotFound(chunk))?
+        };
+        self.read_at(chunk, place, first, count)
+    }
+
+    fn read_at(&self, chunk: ChunkId, place: Place, first: u32, count: u32) -> Result<Blocks, StoreError> {
+        let header = self.header(chunk, place)?;
+        self.read_blocks(&header, place, first, count)
+    }
+
+    fn read_blocks(
+        &self,
+        header: &Header,
+        place: Place,
+        first: u32,
+        count: u32,
+    ) -> Result<Blocks, StoreError> {
+        let end = first.saturating_add(count).min(header.crcs.len() as u32);
+        let first = first.min(end);
+        let start = u64::from(first) * u64::from(BLOCK_SIZE);
+        let stop = (u64::from(end) * u64::from(BLOCK_SIZE)).min(u64::from(place.len));
+        let mut payload = vec![0; stop.saturating_sub(start) as usize];
+        let at = place.offset() + u64::from(header_len(place.len)) + start;
+        let segment = self.segment(place.segment)?;
+        let read = self.file(&segment)?.read_exact_at(&mut payload, at);
+        read.map_err(|e| self.read_error(header.chunk, place, &e))?;
+        let crcs = header.crcs[first as usize..end as usize].to_vec();
+        Ok(Blocks {
+            first,
+            payload: payload.into(),
+            crcs,
+        })
+    }
+
+    /// The header of a chunk, checked.
+    pub(super) fn header(&self, chunk: ChunkId, place: Place) -> Result<Header, StoreError> {
+        let segment = self.segment(place.segment)?;
+        let mut page = vec![0; header_len(place.len) as usize];
+        let read = self.file(&segment)?.read_exact_at(&mut page, place.offset());
+        read.map_err(|e| self.read_error(chunk, place, &e))?;
+        match header::decode(&page, &segment.uuid, place.offset()) {
+            Some(Slot::Live(header)) if header.chunk == chunk && header.len == place.len => Ok(header),
+            _ => Err(StoreError::Corrupt {
+                chunk,
+                reason: "its header does not match".into(),
+            }),
+        }
+    }
+
+    fn read_error(&self, chunk: ChunkId, place: Place, error: &io::Error) -> StoreError {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            let reason = format!("its segment ends before {}", place.offset() + place.slot());
+            return StoreError::Corrupt { chunk, reason };
+        }
+        StoreError::io(&format!("cannot read chunk {chunk}"), error)
+    }
+
+    pub(super) fn list(&self, after: Option<ChunkId>, limit: usize) -> Vec<Held> {
+        let places = self.index.read().list(after, limit);
+        let held = places.into_iter().map(|(chunk, place)| {
+            let sha256 = self.header(chunk, place).ok().map(|header| header.sha256);
+            Held {
+                chunk,
+                len: place.len,
+                sha256,
+            }
+        });
+        held.collect()
+    }
+
+    pub(super) fn verify(&self, chunk: ChunkId) -> Verdict {
+        let Some(place) = self.index.read().get(chunk) else {
+            return Verdict::Missing;
+        };
+        let verdict = match self.check(chunk, place) {
+            Ok(header) => Verdict::Good {
+                len: header.len,
+                sha256: header.sha256,
+            },
+            Err(StoreError::Corrupt { reason, .. }) => Verdict::Corrupt(reason),
+            Err(e) => Verdict::Unreadable(e.to_string()),
+        };
+        let mut index = self.index.write();
+        if index.get(chunk) != Some(place) {
+            // Deleted or replaced while it was read.
+            return if index.get(chunk).is_none() {
+                Verdict::Missing
+            } else {
+                verdict
+            };
+        }
+        match verdict {
+            Verdict::Good { .. } => index.trust(chunk),
+            _ => index.distrust(chunk),
+        }
+        verdict
+    }
+
+    /// Reads all of a chunk and compares every checksum.
+    pub(super) fn check(&self, chunk: ChunkId, place: Place) -> Result<Header, StoreError> {
+        let header = self.header(chunk, place)?;
+        let corrupt = |reason: String| StoreError::Corrupt { chunk, reason };
+        let mut digest = Digest::default();
+        for first in (0..header.crcs.len() as u32).step_by(CHECK_BLOCKS as usize) {
+            let blocks = self.read_blocks(&header, place, first, CHECK_BLOCKS)?;
+            if let Some(bad) = first_bad_block(first, &blocks.payload, &blocks.crcs) {
+                return Err(corrupt(format!("block {bad} does not match its CRC-32C")));
+            }
+            digest.update(&blocks.payload);
+        }
+        match digest.finish() == header.sha256 {
+            true => Ok(header),
+            false => Err(corrupt("its content does not match its SHA-256".into())),
+        }
+    }
+}
