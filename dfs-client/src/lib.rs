@@ -4,7 +4,10 @@
 
 pub mod channel;
 pub mod config;
+mod data;
+mod inode;
 pub mod ioctl;
+mod locks;
 mod session;
 pub mod vfs;
 pub mod wait;

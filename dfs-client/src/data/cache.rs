@@ -1,0 +1,101 @@
+//! Blocks of chunks in memory, bounded. Chunks are immutable, so that nothing here ever becomes stale.
+
+use bytes::Bytes;
+use dfs_core::ids::ChunkId;
+use lru::LruCache;
+use parking_lot::Mutex;
+
+const SHARDS: usize = 16;
+/// What an entry costs beside its content.
+const OVERHEAD: u64 = 128;
+
+/// A block: its chunk and its number in it.
+pub(crate) type BlockKey = (ChunkId, u32);
+
+struct Shard {
+    blocks: LruCache<BlockKey, Bytes>,
+    bytes: u64,
+}
+
+pub(crate) struct BlockCache {
+    shards: Vec<Mutex<Shard>>,
+    shard_bytes: u64,
+}
+
+impl BlockCache {
+    /// A cache of at most `bytes`.
+    pub fn new(bytes: u64) -> BlockCache {
+        let shard = || Mutex::new(Shard { blocks: LruCache::unbounded(), bytes: 0 });
+        BlockCache { shards: (0..SHARDS).map(|_| shard()).collect(), shard_bytes: bytes / SHARDS as u64 }
+    }
+
+    /// Most bytes held.
+    pub fn capacity(&self) -> u64 {
+        self.shard_bytes * SHARDS as u64
+    }
+
+    fn shard(&self, key: &BlockKey) -> &Mutex<Shard> {
+        // Neighbouring blocks go to different shards: a sequential reader meets no lock twice in a row.
+        let place = key.0.seq.wrapping_mul(31).wrapping_add(u64::from(key.1));
+        &self.shards[place as usize % SHARDS]
+    }
+
+    pub fn get(&self, key: &BlockKey) -> Option<Bytes> {
+        self.shard(key).lock().blocks.get(key).cloned()
+    }
+
+    pub fn contains(&self, key: &BlockKey) -> bool {
+        self.shard(key).lock().blocks.contains(key)
+    }
+
+    /// Keeps a block. The content must not be a slice of something larger, which would stay in memory with it.
+    pub fn insert(&self, key: BlockKey, content: Bytes) {
+        let mut shard = self.shard(&key).lock();
+        shard.bytes += content.len() as u64 + OVERHEAD;
+        if let Some(old) = shard.blocks.put(key, content) {
+            shard.bytes -= old.len() as u64 + OVERHEAD;
+        }
+        while shard.bytes > self.shard_bytes {
+            let Some((_, oldest)) = shard.blocks.pop_lru() else { break };
+            shard.bytes -= oldest.len() as u64 + OVERHEAD;
+        }
+    }
+
+    #[cfg(test)]
+    fn bytes(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.lock().bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfs_core::ids::SetId;
+
+    fn key(seq: u64, block: u32) -> BlockKey {
+        (ChunkId { set: SetId(1), seq }, block)
+    }
+
+    #[test]
+    fn it_stays_within_its_bounds_and_keeps_what_is_used() {
+        let cache = BlockCache::new(1 << 20);
+        for seq in 0..100 {
+            for block in 0..4 {
+                cache.insert(key(seq, block), Bytes::from(vec![seq as u8; 10_000]));
+                assert!(cache.bytes() <= cache.capacity());
+            }
+            cache.get(&key(0, 0));
+        }
+        assert!(cache.get(&key(0, 0)).is_some_and(|content| content[0] == 0));
+        assert!(!cache.contains(&key(1, 1)));
+        assert!(cache.contains(&key(99, 3)));
+    }
+
+    #[test]
+    fn a_block_kept_twice_counts_once() {
+        let cache = BlockCache::new(1 << 20);
+        cache.insert(key(1, 1), Bytes::from(vec![1; 100]));
+        cache.insert(key(1, 1), Bytes::from(vec![1; 100]));
+        assert_eq!(cache.bytes(), 100 + OVERHEAD);
+    }
+}

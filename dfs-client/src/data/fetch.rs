@@ -1,0 +1,155 @@
+//! Blocks on their way from datanodes: whoever needs one that is already asked for waits for the same answer.
+
+use super::Data;
+use super::cache::BlockKey;
+use crate::wait::Patience;
+use bytes::Bytes;
+use dfs_core::chunk::BLOCK_SIZE;
+use dfs_core::error::FsResult;
+use dfs_core::ids::ChunkId;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::Thread;
+
+#[derive(Default)]
+struct Progress {
+    result: Option<FsResult<Bytes>>,
+    waiting: Vec<Thread>,
+}
+
+/// One block on its way.
+#[derive(Default)]
+pub(super) struct Fetch(Mutex<Progress>);
+
+impl Fetch {
+    pub fn complete(&self, result: FsResult<Bytes>) {
+        let mut progress = self.0.lock();
+        if progress.result.is_none() {
+            progress.result = Some(result);
+        }
+        progress.waiting.drain(..).for_each(|thread| thread.unpark());
+    }
+
+    fn wait(&self, patience: Patience<'_>) -> FsResult<Bytes> {
+        let me = std::thread::current();
+        let _guard = patience.cancel.map(|cancel| {
+            let me = me.clone();
+            cancel.on_cancel(Box::new(move || me.unpark()))
+        });
+        loop {
+            {
+                let mut progress = self.0.lock();
+                if let Some(result) = &progress.result {
+                    return result.clone();
+                }
+                if !progress.waiting.iter().any(|thread| thread.id() == me.id()) {
+                    progress.waiting.push(me.clone());
+                }
+            }
+            std::thread::park_timeout(patience.left()?);
+        }
+    }
+}
+
+/// The blocks on their way. Bounded by the threads that read and by the read-ahead windows.
+#[derive(Default)]
+pub(super) struct Fetches(Mutex<HashMap<BlockKey, Arc<Fetch>>>);
+
+impl Fetches {
+    pub fn remove(&self, key: &BlockKey) -> Option<Arc<Fetch>> {
+        self.0.lock().remove(key)
+    }
+}
+
+enum Block {
+    Ready(Bytes),
+    Coming(Arc<Fetch>),
+}
+
+impl Data {
+    /// Starts to fetch the blocks that hold `len` bytes of the chunk from `offset` on, without waiting.
+    pub(super) fn prefetch(self: &Arc<Self>, chunk: ChunkId, offset: u32, len: u32) {
+        let (first, last) = blocks_of(offset, len);
+        self.request(chunk, first, last, false);
+    }
+
+    /// `len` bytes of the chunk from `offset` on, as slices.
+    pub fn read_chunk(
+        self: &Arc<Self>,
+        chunk: ChunkId,
+        offset: u32,
+        len: u32,
+    ) -> ChunkRead {
+        let (first, last) = blocks_of(offset, len);
+        ChunkRead { offset, len, first, blocks: self.request(chunk, first, last, true) }
+    }
+
+    /// Looks the blocks up and asks for those that are neither here nor on their way.
+    fn request(self: &Arc<Self>, chunk: ChunkId, first: u32, last: u32, wanted: bool) -> Vec<Block> {
+        let mut blocks = Vec::with_capacity(if wanted { (last - first) as usize + 1 } else { 0 });
+        let mut missing: Vec<(u32, Arc<Fetch>)> = Vec::new();
+        for number in first..=last {
+            let key = (chunk, number);
+            if !wanted && self.cache.contains(&key) {
+                continue;
+            }
+            if let Some(content) = wanted.then(|| self.cache.get(&key)).flatten() {
+                blocks.push(Block::Ready(content));
+                continue;
+            }
+            let mut fetches = self.fetches.0.lock();
+            let fetch = match fetches.get(&key) {
+                Some(fetch) => fetch.clone(),
+                None => {
+                    let fetch = Arc::new(Fetch::default());
+                    fetches.insert(key, fetch.clone());
+                    missing.push((number, fetch.clone()));
+                    fetch
+                }
+            };
+            if wanted {
+                blocks.push(Block::Coming(fetch));
+            }
+        }
+        for run in missing.chunk_by(|one, next| one.0 + 1 == next.0) {
+            let fetches = run.iter().map(|(_, fetch)| fetch.clone()).collect();
+            self.runtime.spawn(self.clone().download(chunk, run[0].0, fetches));
+        }
+        blocks
+    }
+}
+
+/// A read of part of a chunk that is under way.
+pub(crate) struct ChunkRead {
+    offset: u32,
+    len: u32,
+    first: u32,
+    blocks: Vec<Block>,
+}
+
+impl ChunkRead {
+    /// Waits for the content: slices in order.
+    pub fn finish(self, patience: Patience<'_>, out: &mut Vec<Bytes>) -> FsResult<()> {
+        let end = self.offset + self.len;
+        for (number, block) in (self.first..).zip(self.blocks) {
+            let content = match block {
+                Block::Ready(content) => content,
+                Block::Coming(fetch) => fetch.wait(patience)?,
+            };
+            let start = number * BLOCK_SIZE;
+            let from = self.offset.saturating_sub(start) as usize;
+            let to = (end - start).min(BLOCK_SIZE) as usize;
+            if to > content.len() {
+                tracing::error!(block = number, "a chunk is shorter than the extent that points into it");
+                return Err(dfs_core::error::FsError::Io);
+            }
+            out.push(content.slice(from..to));
+        }
+        Ok(())
+    }
+}
+
+fn blocks_of(offset: u32, len: u32) -> (u32, u32) {
+    (offset / BLOCK_SIZE, (offset + len.max(1) - 1) / BLOCK_SIZE)
+}

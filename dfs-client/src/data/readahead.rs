@@ -1,0 +1,96 @@
+//! Reading ahead of a sequential reader: each open file has its own window, which grows while the reader goes on.
+
+use super::{Data, Piece, pieces};
+use crate::inode::Inode;
+use std::sync::Arc;
+
+const WINDOW_FIRST: u64 = 512 << 10;
+/// A window as large as a chunk: the next chunk is on its way while this one is read.
+const WINDOW_MAX: u64 = 8 << 20;
+/// The kernel's own read-ahead reorders requests a little.
+const SLACK: u64 = 256 << 10;
+/// At most this part of the cache is filled ahead of one reader.
+const CACHE_PART: u64 = 4;
+
+/// Where a reader was and how far ahead content is asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Readahead {
+    next: u64,
+    window: u64,
+    asked: u64,
+}
+
+impl Readahead {
+    /// Notes a read: the range `[start, end)` to fetch ahead of it, empty when there is none.
+    fn note(&mut self, offset: u64, len: u64, most: u64) -> (u64, u64) {
+        let end = offset + len;
+        let sequential = offset + SLACK >= self.next && offset <= self.next + SLACK;
+        if !sequential || offset == 0 && self.next > SLACK {
+            *self = Readahead { next: end, window: 0, asked: end };
+            return (end, end);
+        }
+        self.next = self.next.max(end);
+        let ahead = self.asked.saturating_sub(end);
+        if self.window > 0 && ahead > self.window / 2 {
+            return (end, end);
+        }
+        self.window = (self.window * 2).clamp(WINDOW_FIRST, WINDOW_MAX).min(most);
+        let from = self.asked.max(end);
+        self.asked = (end + self.window).max(from);
+        (from, self.asked)
+    }
+}
+
+impl Data {
+    /// Asks for what a sequential reader will want next.
+    pub fn read_ahead(self: &Arc<Self>, inode: &Inode, reader: &mut Readahead, offset: u64, len: u64) {
+        let (start, end) = reader.note(offset, len, self.cache.capacity() / CACHE_PART);
+        if start >= end {
+            return;
+        }
+        let ahead = {
+            let state = inode.state.lock();
+            let Some(attr) = state.attr() else { return };
+            let end = end.min(attr.size);
+            if start >= end || !state.extents.known.covers(start, end) {
+                return;
+            }
+            pieces(&state, start, end)
+        };
+        for piece in ahead {
+            if let Piece::Chunk { chunk, offset, len } = piece {
+                self.prefetch(chunk, offset, len);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_grows_with_a_sequential_reader_and_covers_every_byte_once() {
+        let mut reader = Readahead::default();
+        let mut covered = 0;
+        for number in 0..1000u64 {
+            let (start, end) = reader.note(number << 17, 1 << 17, u64::MAX);
+            if start < end {
+                assert!(start >= covered);
+                assert!(covered == 0 || start == covered);
+                covered = end;
+            }
+        }
+        assert_eq!(reader.window, WINDOW_MAX);
+        assert!(covered > 1000 << 17);
+    }
+
+    #[test]
+    fn a_random_reader_gets_nothing() {
+        let mut reader = Readahead::default();
+        for number in 1..100u64 {
+            let (start, end) = reader.note((number * 7919 % 1000) << 24, 4096, u64::MAX);
+            assert_eq!(start, end);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Sending a sealed chunk to a replica set: to the first healthy member, which forwards it to the others while it
+//! arrives. Checksums are made here, at the writer.
+
+use super::Data;
+use super::seal::Batch;
+use crate::channel::{MESSAGE_MAX, Peer};
+use bytes::Bytes;
+use dfs_core::chunk::{BLOCK_SIZE, Digest, block_crcs};
+use dfs_core::error::FsError;
+use dfs_core::ids::{ChunkId, NodeId, SetId};
+use dfs_core::op::NewChunk;
+use dfs_proto::v1;
+use dfs_proto::v1::chunks_client::ChunksClient;
+use dfs_proto::v1::put_request::Part;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of one message: 16 blocks.
+const GROUP: usize = 16 * BLOCK_SIZE as usize;
+/// Messages that wait between the checksums and the network.
+const GROUPS_AHEAD: usize = 2;
+/// A chunk that is not on disk by then is sent elsewhere.
+const PUT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Sets tried before the attempt counts as failed.
+const SETS_MAX: usize = 6;
+
+enum Trouble {
+    Full(String),
+    Failed(String),
+}
+
+impl Data {
+    /// Puts the batch's content on the disks of a set, at least as many as the policy's minimum. `NoSpace` when
+    /// the reason is that disks are full.
+    pub(super) async fn upload(&self, batch: &Batch) -> Result<NewChunk, FsError> {
+        let mut avoid: Vec<SetId> = Vec::new();
+        let mut full = false;
+        let mut reasons = Vec::new();
+        for _ in 0..SETS_MAX {
+            let id = match self.caches.stock.take(&self.session, &avoid).await {
+                Ok(id) => id,
+                Err(FsError::NoSpace) if !avoid.is_empty() && !full => return Err(self.gave_up(&reasons, FsError::Io)),
+                Err(error) => return Err(self.gave_up(&reasons, error)),
+            };
+            match self.put(id, batch).await {
+                Ok(chunk) => return Ok(chunk),
+                Err(Trouble::Full(reason)) => {
+                    full = true;
+                    reasons.push(reason);
+                    avoid.push(id.set);
+                }
+                Err(Trouble::Failed(reason)) => {
+                    // The set is tried once more: the failed member is now known to be unhealthy.
+                    if reasons.len() % 2 == 1 {
+                        avoid.push(id.set);
+                    }
+                    reasons.push(reason);
+                }
+            }
+        }
+        Err(self.gave_up(&reasons, if full { FsError::NoSpace } else { FsError::Io }))
+    }
+
+    fn gave_up(&self, reasons: &[String], error: FsError) -> FsError {
+        tracing::warn!(?reasons, %error, "written data found no replica set; it is kept and tried again");
+        error
+    }
+
+    async fn put(&self, id: ChunkId, batch: &Batch) -> Result<NewChunk, Trouble> {
+        let map = self.session.map();
+        let members = map.members(id.set);
+        let mut alive: Vec<(v1::Node, Arc<Peer>)> = members
+            .iter()
+            .filter(|node| node.alive)
+            .filter_map(|node| Some((node.clone(), self.pool.peer(&node.address).ok()?)))
+            .collect();
+        if alive.len() < map.min_replicas.max(1) {
+            return Err(Trouble::Failed(format!("set {}: {} members live", id.set.0, alive.len())));
+        }
+        alive.sort_by_key(|(_, peer)| (!peer.is_healthy(), peer.load()));
+        let (_, first) = &alive[0];
+        let others = alive[1..].iter().map(|(node, _)| node.clone()).collect();
+        let begin = v1::PutBegin {
+            transfer: uuid::Uuid::new_v4().as_bytes().to_vec(),
+            cluster: map.cluster.clone(),
+            chunk: Some(id.into()),
+            len: batch.len,
+            term: map.term.0,
+            propagate: true,
+            others,
+        };
+        let _in_use = first.begin();
+        let (reply, sha256) = self.send(first, begin, batch.pieces(GROUP)).await.inspect_err(|trouble| {
+            if matches!(trouble, Trouble::Failed(_)) {
+                first.failed();
+            }
+        })?;
+        first.succeeded();
+        for failure in &reply.failures {
+            tracing::warn!(chunk = %id, member = failure.node, reason = failure.reason, "a member has no copy");
+            if let Some((_, peer)) = alive.iter().find(|(node, _)| node.id == failure.node) {
+                peer.failed();
+            }
+        }
+        if reply.on_disk.len() < map.min_replicas {
+            let reason = format!("set {}: on {} disks only", id.set.0, reply.on_disk.len());
+            let full = reply.failures.iter().any(|failure| failure.full);
+            return Err(if full { Trouble::Full(reason) } else { Trouble::Failed(reason) });
+        }
+        let missing = members.iter().map(|node| node.id).filter(|id| !reply.on_disk.contains(id));
+        Ok(NewChunk { id, len: batch.len, sha256, missing: missing.map(NodeId).collect() })
+    }
+
+    async fn send(
+        &self,
+        peer: &Peer,
+        begin: v1::PutBegin,
+        pieces: Vec<Bytes>,
+    ) -> Result<(v1::PutReply, [u8; 32]), Trouble> {
+        let (sender, receiver) = tokio::sync::mpsc::channel(GROUPS_AHEAD);
+        let feed = async move {
+            let mut digest = Digest::default();
+            let mut first_block = 0;
+            let part = |part| v1::PutRequest { part: Some(part) };
+            if sender.send(part(Part::Begin(begin))).await.is_err() {
+                return None;
+            }
+            for payload in pieces {
+                digest.update(&payload);
+                let crcs = block_crcs(&payload);
+                let blocks = crcs.len() as u32;
+                let group = v1::BlockGroup { first_block, payload, crcs };
+                sender.send(part(Part::Blocks(group))).await.ok()?;
+                first_block += blocks;
+            }
+            let sha256 = digest.finish();
+            sender.send(part(Part::End(v1::PutEnd { sha256: sha256.to_vec() }))).await.ok()?;
+            Some(sha256)
+        };
+        let mut client = ChunksClient::new(peer.channel())
+            .max_decoding_message_size(MESSAGE_MAX)
+            .max_encoding_message_size(MESSAGE_MAX);
+        let requests = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        let put = async { tokio::join!(client.put(requests), feed) };
+        let failed = |reason: String| Trouble::Failed(format!("{}: {reason}", peer.address()));
+        let (reply, sha256) =
+            tokio::time::timeout(PUT_TIMEOUT, put).await.map_err(|_| failed("too slow".to_string()))?;
+        match (reply, sha256) {
+            (Ok(reply), Some(sha256)) => Ok((reply.into_inner(), sha256)),
+            (Ok(_), None) => Err(failed("answered before the end".to_string())),
+            (Err(status), _) if dfs_proto::status::from_status(&status) == FsError::NoSpace => {
+                Err(Trouble::Full(format!("{}: full", peer.address())))
+            }
+            (Err(status), _) => Err(failed(format!("{:?}: {}", status.code(), status.message()))),
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! What replies do to the caches: the only place that fills them. Called in stream order before the caller of a
+//! reply wakes, so that nothing a recall has taken away can come back. Does not block and calls no server.
+
+use super::recall::Recalled;
+use super::{Inode, State, Table};
+use crate::data::Budget;
+use crate::data::stock::Stock;
+use crate::locks::Locks;
+use crate::session::Events;
+use dfs_core::error::{FsError, FsResult};
+use dfs_core::ids::Ino;
+use dfs_core::op::{Commit, Op, Rename, RenameMode, Reply};
+use dfs_core::types::{Attr, DirEntry, FileKind, LeaseMode};
+use dfs_proto::v1;
+use std::sync::Arc;
+
+/// Everything that lives under the session and dies with it.
+pub(crate) struct Caches {
+    pub table: Table,
+    pub locks: Locks,
+    pub stock: Stock,
+    pub budget: Arc<Budget>,
+    /// To the threads that serve recalls.
+    pub recalls: std::sync::mpsc::Sender<Recalled>,
+}
+
+impl Events for Caches {
+    fn replied(
+        &self,
+        op: Option<&Op>,
+        outcome: &FsResult<Reply>,
+        grants: &[(Ino, LeaseMode)],
+        touched: &[Attr],
+    ) {
+        for (ino, mode) in grants {
+            let inode = self.table.get(*ino);
+            inode.state.lock().set_lease(*mode);
+        }
+        for attr in touched {
+            if let Some(inode) = self.table.find(attr.ino) {
+                inode.state.lock().set_attr(*attr);
+            }
+        }
+        if let Some(op) = op {
+            match outcome {
+                Ok(reply) => self.succeeded(op, reply),
+                Err(error) => self.failed(op, *error),
+            }
+        }
+    }
+
+    fn recalled(&self, ino: Ino, keep: LeaseMode, number: u64) {
+        // The mark is set here, in stream order; the work is done by a recall thread.
+        let inode = self.table.find(ino);
+        if let Some(inode) = &inode {
+            inode.state.lock().recalling += 1;
+        }
+        let _ = self.recalls.send(Recalled::Lease { ino, inode, keep, number });
+    }
+
+    fn ended(&self) {
+        self.stock.clear();
+        self.locks.clear();
+        for inode in self.table.all() {
+            let mut state = inode.state.lock();
+            state.set_lease(LeaseMode::None);
+            state.declared_open = false;
+            let lost = state.content.lose();
+            self.budget.give_back(lost);
+            if lost > 0 {
+                tracing::error!(ino = inode.ino.0, bytes = lost, "unsaved data was lost with the session");
+            }
+            drop(state);
+            inode.changed.notify_all();
+        }
+        let _ = self.recalls.send(Recalled::Everything);
+    }
+
+    fn held(&self) -> (Vec<v1::HeldLease>, Vec<v1::Lock>) {
+        let mut leases = Vec::new();
+        for inode in self.table.all() {
+            let mut state = inode.state.lock();
+            let open = state.opens > 0;
+            state.declared_open |= open;
+            if state.lease > LeaseMode::None || state.declared_open {
+                let mode = v1::LeaseMode::from(state.lease).into();
+                leases.push(v1::HeldLease { ino: inode.ino.0, mode, open: state.declared_open });
+            }
+        }
+        (leases, self.locks.held().into_iter().map(Into::into).collect())
+    }
+}
+
+impl Caches {
+    fn with(&self, ino: Ino, change: impl FnOnce(&mut State)) {
+        if let Some(inode) = self.table.find(ino) {
+            change(&mut inode.state.lock());
+        }
+    }
+
+    fn failed(&self, op: &Op, error: FsError) {
+        match (op, error) {
+            (Op::Lookup { parent, name }, FsError::NotFound) if name != b".." => {
+                self.with(*parent, |state| state.set_name(name, None));
+            }
+            (Op::GetXattr { ino, name }, FsError::NoAttribute) => {
+                self.with(*ino, |state| state.set_xattr(name, None));
+            }
+            _ => {}
+        }
+    }
+
+    fn succeeded(&self, op: &Op, reply: &Reply) {
+        match (op, reply) {
+            (Op::Lookup { parent, name }, Reply::Entry { attr, .. }) => self.entry(*parent, name, attr),
+            (Op::Make(make), Reply::Entry { attr, created }) => {
+                self.entry(make.parent, &make.name, attr);
+                self.made(attr, *created);
+            }
+            (Op::MakeTemp { .. }, Reply::Entry { attr, .. }) => {
+                self.with(attr.ino, |state| {
+                    state.set_attr(*attr);
+                    // The coordinator counts an unnamed inode as held open from birth.
+                    state.declared_open = true;
+                });
+                self.made(attr, true);
+            }
+            (Op::Link { parent, name, .. }, Reply::Entry { attr, .. }) => self.entry(*parent, name, attr),
+            (Op::Unlink(unlink), Reply::Removed { ino, orphan }) => {
+                self.with(unlink.parent, |state| state.set_name(&unlink.name, None));
+                self.removed(*ino, *orphan);
+            }
+            (Op::Rmdir { parent, name, .. }, Reply::Removed { ino, orphan }) => {
+                self.with(*parent, |state| state.set_name(name, None));
+                self.removed(*ino, *orphan);
+            }
+            (Op::Rename(rename), Reply::Renamed { moved, replaced }) => self.renamed(rename, *moved, *replaced),
+            (Op::ReadDir { ino, .. }, Reply::Page { entries, .. }) => self.listed(*ino, entries),
+            (Op::ReadLink { ino }, Reply::Target(target)) => {
+                self.with(*ino, |state| state.target = Some(target.clone()));
+            }
+            (op, reply) => self.inode_succeeded(op, reply),
+        }
+    }
+
+    /// Operations on one inode.
+    fn inode_succeeded(&self, op: &Op, reply: &Reply) {
+        match (op, reply) {
+            (Op::Acquire { ino, .. } | Op::GetAttr { ino }, Reply::Attr(attr)) => {
+                self.with(*ino, |state| state.set_attr(*attr));
+            }
+            (Op::SetAttr { ino, changes }, Reply::Attr(attr)) => self.with(*ino, |state| {
+                state.set_attr(*attr);
+                state.forget_xattrs();
+                if changes.atime.is_some() {
+                    state.atime = None;
+                }
+                if let Some(size) = changes.size {
+                    self.budget.give_back(state.content.dirty.truncate(size));
+                    state.extents.map.cut(size, u64::MAX);
+                }
+            }),
+            (Op::SetXattr { ino, name, value, .. }, Reply::Done) => self.with(*ino, |state| {
+                state.xattr_names = None;
+                // The coordinator may keep an ACL in another form than it was given.
+                if name.starts_with(b"system.") {
+                    state.forget_xattrs();
+                } else {
+                    state.set_xattr(name, Some(value.clone()));
+                }
+            }),
+            (Op::RemoveXattr { ino, name }, Reply::Done) => self.with(*ino, |state| {
+                state.xattr_names = None;
+                state.set_xattr(name, None);
+            }),
+            (Op::GetXattr { ino, name }, Reply::Value(value)) => {
+                self.with(*ino, |state| state.set_xattr(name, Some(value.clone())));
+            }
+            (Op::ListXattr { ino }, Reply::Names(names)) => self.with(*ino, |state| {
+                if state.lease > LeaseMode::None {
+                    state.xattr_names = Some(names.clone());
+                }
+            }),
+            (op, reply) => self.content_succeeded(op, reply),
+        }
+    }
+
+    fn content_succeeded(&self, op: &Op, reply: &Reply) {
+        match (op, reply) {
+            (Op::GetExtents { ino, offset, len }, Reply::Extents { extents, next }) => {
+                self.with(*ino, |state| {
+                    if state.lease > LeaseMode::None {
+                        state.trim_extents();
+                        extents.iter().for_each(|extent| state.extents.map.insert(*extent));
+                        state.extents.known.insert(*offset, next.unwrap_or(offset.saturating_add(*len)));
+                    }
+                });
+            }
+            (Op::Commit(commit), Reply::Done) => self.committed(commit),
+            (Op::Allocate { ino, offset, len, .. }, Reply::Attr(attr)) => self.with(*ino, |state| {
+                state.set_attr(*attr);
+                state.extents.forget_range(*offset, offset.saturating_add(*len));
+            }),
+            (Op::CopyRange { dst, dst_offset, .. }, Reply::Copied { len, attr }) => {
+                self.with(*dst, |state| {
+                    state.set_attr(*attr);
+                    state.extents.forget_range(*dst_offset, dst_offset.saturating_add(*len));
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn entry(&self, parent: Ino, name: &[u8], attr: &Attr) {
+        if name != b".." {
+            self.with(parent, |state| state.set_name(name, Some(attr.ino)));
+        }
+        self.with(attr.ino, |state| {
+            state.set_attr(*attr);
+            if name != b".." {
+                state.parent = Some(parent);
+            }
+        });
+    }
+
+    fn made(&self, attr: &Attr, created: bool) {
+        if created && attr.kind == FileKind::File {
+            self.with(attr.ino, |state| {
+                if state.lease > LeaseMode::None {
+                    state.extents.known.insert(0, u64::MAX);
+                }
+            });
+        }
+    }
+
+    fn removed(&self, ino: Ino, orphan: bool) {
+        self.with(ino, |state| state.declared_open |= orphan);
+    }
+
+    fn renamed(&self, rename: &Rename, moved: Ino, replaced: Option<(Ino, bool)>) {
+        let left = match (rename.mode, replaced) {
+            (RenameMode::Exchange, Some((other, _))) => {
+                self.with(other, |state| state.parent = Some(rename.parent));
+                Some(other)
+            }
+            (_, Some((gone, orphan))) => {
+                self.removed(gone, orphan);
+                None
+            }
+            (_, None) => None,
+        };
+        let same = rename.parent == rename.new_parent && rename.name == rename.new_name;
+        if !same {
+            self.with(rename.parent, |state| state.set_name(&rename.name, left));
+        }
+        self.with(rename.new_parent, |state| state.set_name(&rename.new_name, Some(moved)));
+        self.with(moved, |state| state.parent = Some(rename.new_parent));
+    }
+
+    fn listed(&self, directory: Ino, entries: &[DirEntry]) {
+        self.with(directory, |state| {
+            entries.iter().for_each(|entry| state.set_name(&entry.name, Some(entry.ino)));
+        });
+        for entry in entries {
+            if let Some(attr) = entry.attr {
+                self.with(entry.ino, |state| {
+                    state.set_attr(attr);
+                    state.parent = Some(directory);
+                });
+            }
+        }
+    }
+
+    fn committed(&self, commit: &Commit) {
+        for file in &commit.files {
+            self.with(file.ino, |state| {
+                if state.lease > LeaseMode::None {
+                    state.trim_extents();
+                    file.extents.iter().for_each(|extent| {
+                        state.extents.map.insert(*extent);
+                        state.extents.known.insert(extent.offset, extent.end());
+                    });
+                }
+                if file.atime.is_some() {
+                    state.atime = None;
+                }
+                if file.kill_suidgid {
+                    state.forget_xattrs();
+                }
+            });
+        }
+    }
+}
+
+/// An inode with a count in its state that is taken back when dropped: the kernel may hold locks of it.
+pub(crate) struct Busy(Arc<Inode>);
+
+impl Busy {
+    pub fn new(inode: Arc<Inode>) -> Busy {
+        inode.state.lock().busy += 1;
+        Busy(inode)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.state.lock().busy -= 1;
+    }
+}

@@ -1,0 +1,99 @@
+//! A file's written content that is not committed: the dirty layer and the flights under it, and what went wrong
+//! with them. Part of the inode's state, behind its lock.
+
+use crate::data::dirty::Dirty;
+use crate::data::flight::Flight;
+use dfs_core::error::FsError;
+use dfs_core::types::Timestamp;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+#[derive(Default)]
+pub(crate) struct Content {
+    pub dirty: Dirty,
+    /// When the oldest dirty byte was written.
+    pub since: Option<Instant>,
+    /// In order of commit.
+    pub flights: VecDeque<Arc<Flight>>,
+    sealed: u64,
+    /// Modification time of the newest write, while anything is not committed.
+    pub mtime: Timestamp,
+    /// A write asked to clear set-id bits and is not committed.
+    pub kill_suidgid: bool,
+    /// While above 0 nothing new is sealed: a change of size is under way.
+    pub hold: u32,
+    /// Why flushing fails at present; the data is kept and tried again.
+    pub error: Option<FsError>,
+    /// Counts failed attempts to flush.
+    pub failures: u64,
+    /// Counts losses of written data; each handle reports each once.
+    pub losses: u64,
+}
+
+impl Content {
+    /// Everything written is committed.
+    pub fn is_clean(&self) -> bool {
+        self.dirty.is_empty() && self.flights.is_empty()
+    }
+
+    /// Bytes that are not committed.
+    pub fn bytes(&self) -> u64 {
+        self.dirty.bytes() + self.flights.iter().map(|flight| flight.bytes).sum::<u64>()
+    }
+
+    /// First byte after the last one that is not committed.
+    pub fn end(&self) -> u64 {
+        self.flights.iter().map(|flight| flight.end()).max().unwrap_or(0).max(self.dirty.end())
+    }
+
+    /// Number of the last flight.
+    pub fn sealed(&self) -> u64 {
+        self.sealed
+    }
+
+    /// Whether every flight up to `number` has been committed (or lost).
+    pub fn landed(&self, number: u64) -> bool {
+        self.flights.front().is_none_or(|flight| flight.number > number)
+    }
+
+    /// Makes a flight of at most `limit` bytes.
+    pub fn seal(&mut self, limit: u64) -> Option<Arc<Flight>> {
+        if self.hold > 0 {
+            return None;
+        }
+        let segments = self.dirty.take(limit);
+        if segments.is_empty() {
+            return None;
+        }
+        if self.dirty.is_empty() {
+            self.since = None;
+        }
+        self.sealed += 1;
+        let bytes = segments.iter().map(|(_, data)| data.len() as u64).sum();
+        let kill_suidgid = std::mem::take(&mut self.kill_suidgid);
+        let flight = Arc::new(Flight { number: self.sealed, segments, bytes, kill_suidgid });
+        self.flights.push_back(flight.clone());
+        Some(flight)
+    }
+
+    /// Removes a flight: whether it was there.
+    pub fn land(&mut self, number: u64) -> bool {
+        let before = self.flights.len();
+        self.flights.retain(|flight| flight.number != number);
+        before != self.flights.len()
+    }
+
+    /// Everything not committed is gone. Returns how many bytes.
+    pub fn lose(&mut self) -> u64 {
+        let bytes = self.bytes();
+        if bytes > 0 {
+            self.losses += 1;
+        }
+        self.dirty.clear();
+        self.flights.clear();
+        self.since = None;
+        self.error = None;
+        bytes
+    }
+}

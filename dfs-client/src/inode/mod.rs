@@ -1,0 +1,194 @@
+//! What this client knows of inodes, under leases. [`Inode`] owns the state; the transitions that replies and
+//! recalls make are in `apply` and `recall`, those of writing and flushing in `data`. Nothing here calls a server:
+//! whoever has a state locked must not call the session.
+
+pub(crate) mod apply;
+mod content;
+mod ranges;
+pub(crate) mod recall;
+mod table;
+
+pub(crate) use content::Content;
+pub(crate) use table::Table;
+
+use dfs_core::extents::ExtentMap;
+use dfs_core::ids::Ino;
+use dfs_core::types::{Attr, FileKind, LeaseMode, Timestamp};
+use parking_lot::{Condvar, Mutex};
+use ranges::Ranges;
+use std::collections::HashMap;
+
+/// Most names of one directory that are kept, and that the kernel may keep: each can be invalidated by name.
+const NAMES_MAX: usize = 65_536;
+/// Most extended attributes of one inode that are kept.
+const XATTRS_MAX: usize = 64;
+/// Most extents of one file that are kept; then they are asked for again.
+const EXTENTS_MAX: usize = 65_536;
+
+/// One inode. `state` has this one owner; `changed` tells of everything that a thread may wait for in it.
+pub(crate) struct Inode {
+    pub ino: Ino,
+    pub state: Mutex<State>,
+    pub changed: Condvar,
+}
+
+/// Where content is, as far as known.
+#[derive(Default)]
+pub(crate) struct Extents {
+    pub map: ExtentMap,
+    pub known: Ranges,
+}
+
+impl Extents {
+    pub fn forget(&mut self) {
+        self.map.clear();
+        self.known.clear();
+    }
+
+    /// Nothing is known of `[start, end)` any more.
+    pub fn forget_range(&mut self, start: u64, end: u64) {
+        self.map.cut(start, end);
+        self.known.remove(start, end);
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub lease: LeaseMode,
+    /// A recall is being served: nothing new is written under the lease.
+    pub recalling: u32,
+    /// Threads that wait for a lease.
+    pub acquirers: u32,
+    /// Granted to a waiting thread that has not used it yet.
+    pub fresh: bool,
+    /// Calls under way for which the kernel may hold locks of the inode.
+    pub busy: u32,
+    /// Counts answers from which the kernel may fill its caches.
+    pub fills: u64,
+    /// As the coordinator last said, while the lease lasts. `attr()` adds what is not committed.
+    pub attr: Option<Attr>,
+    pub extents: Extents,
+    pub xattrs: HashMap<Vec<u8>, Option<Vec<u8>>>,
+    pub xattr_names: Option<Vec<Vec<u8>>>,
+    /// Entries of a directory; `None` is known to be absent.
+    pub names: HashMap<Vec<u8>, Option<Ino>>,
+    /// Directory that the inode was last found in; for `..` of listings.
+    pub parent: Option<Ino>,
+    /// Target of a symbolic link; never changes.
+    pub target: Option<Vec<u8>>,
+    pub content: Content,
+    /// Access time moved by reads, not yet told.
+    pub atime: Option<Timestamp>,
+    pub opens: u32,
+    /// The coordinator was told that it is open here.
+    pub declared_open: bool,
+    pub lookups: u64,
+}
+
+impl Inode {
+    pub fn new(ino: Ino) -> Inode {
+        Inode { ino, state: Mutex::default(), changed: Condvar::new() }
+    }
+}
+
+impl State {
+    /// Attributes as the caller must see them: the coordinator's and what is not committed.
+    pub fn attr(&self) -> Option<Attr> {
+        let mut attr = self.attr?;
+        if let Some(atime) = self.atime {
+            attr.atime = atime;
+        }
+        if attr.kind == FileKind::File && !self.content.is_clean() {
+            attr.size = attr.size.max(self.content.end());
+            attr.mtime = self.content.mtime;
+            attr.ctime = attr.ctime.max(self.content.mtime);
+            attr.blocks += self.content.bytes().div_ceil(512);
+            if self.content.kill_suidgid || self.content.flights.iter().any(|flight| flight.kill_suidgid) {
+                attr.mode = without_set_id(attr.mode);
+            }
+        }
+        Some(attr)
+    }
+
+    /// Takes attributes that the coordinator sent, if a lease keeps them true.
+    pub fn set_attr(&mut self, attr: Attr) {
+        if self.lease >= LeaseMode::Shared {
+            self.attr = Some(attr);
+        }
+    }
+
+    /// What the session holds now.
+    pub fn set_lease(&mut self, mode: LeaseMode) {
+        if mode > self.lease && self.acquirers > 0 {
+            self.fresh = true;
+        }
+        self.lease = mode;
+        if mode == LeaseMode::None {
+            self.forget();
+        }
+    }
+
+    /// Drops what only a lease keeps true.
+    pub fn forget(&mut self) {
+        self.attr = None;
+        self.extents.forget();
+        self.xattrs.clear();
+        self.xattr_names = None;
+        self.names.clear();
+        self.atime = None;
+        self.fresh = false;
+    }
+
+    /// Remembers an entry of this directory, or its absence.
+    pub fn set_name(&mut self, name: &[u8], ino: Option<Ino>) {
+        if self.lease == LeaseMode::None {
+            return;
+        }
+        if let Some(known) = self.names.get_mut(name) {
+            *known = ino;
+        } else if self.names.len() < NAMES_MAX {
+            self.names.insert(name.to_vec(), ino);
+        }
+    }
+
+    /// Remembers an extended attribute, or its absence.
+    pub fn set_xattr(&mut self, name: &[u8], value: Option<Vec<u8>>) {
+        if self.lease == LeaseMode::None {
+            return;
+        }
+        if self.xattrs.len() >= XATTRS_MAX {
+            self.xattrs.clear();
+        }
+        self.xattrs.insert(name.to_vec(), value);
+    }
+
+    /// Forgets extended attributes.
+    pub fn forget_xattrs(&mut self) {
+        self.xattrs.clear();
+        self.xattr_names = None;
+    }
+
+    pub fn trim_extents(&mut self) {
+        if self.extents.map.len() > EXTENTS_MAX {
+            self.extents.forget();
+        }
+    }
+
+    /// Nobody refers to the inode and nothing would be lost with it.
+    pub fn is_idle(&self) -> bool {
+        self.lookups == 0
+            && self.opens == 0
+            && self.content.is_clean()
+            && self.recalling == 0
+            && self.acquirers == 0
+            && self.busy == 0
+            && !self.declared_open
+    }
+}
+
+/// Permission bits after a write by somebody without privilege: set-user-id goes, and set-group-id where the
+/// group may execute.
+fn without_set_id(mode: u32) -> u32 {
+    let mode = mode & !0o4000;
+    if mode & 0o010 != 0 { mode & !0o2000 } else { mode }
+}
