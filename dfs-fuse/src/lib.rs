@@ -1,3 +1,5 @@
-//! The kernel's door of DFS. `main` and the tests of this crate call in here; nobody else depends on it.
+//! The kernel's door of DFS and the `dfs` command line. `main` and the tests of this crate call in here; no other
+//! crate depends on it.
 
+pub mod door;
 pub mod kernel;

@@ -1,0 +1,172 @@
+//! DFS behind the kernel's door: each callback converts, calls `dfs_client::vfs::Vfs`, and replies. One file per group
+//! of callbacks; every decision of POSIX is made in the core or the client. Made by `dfs mount`.
+
+mod attributes;
+mod convert;
+mod directories;
+mod files;
+mod invalidate;
+mod locks;
+mod names;
+mod xattrs;
+
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use dfs_client::ioctl::DFS_IOC_SYNC;
+use dfs_client::vfs::{Caller, Vfs};
+use dfs_client::wait::Cancel;
+use dfs_core::error::{FsError, FsResult};
+use dfs_core::ids::Ino;
+
+use crate::kernel::answer::*;
+use crate::kernel::reply::{Data, Directory, Errno, IoctlOutput, Reply, Xattr};
+use crate::kernel::request::*;
+use crate::kernel::{Filesystem, Request};
+
+pub use invalidate::Invalidate;
+
+/// The file system as the kernel sees it.
+pub struct Door {
+    vfs: Arc<Vfs>,
+    /// Mounted with `-o sync`: every write is durable when it returns.
+    sync: bool,
+}
+
+impl Door {
+    pub fn new(vfs: Arc<Vfs>, sync: bool) -> Self {
+        Self { vfs, sync }
+    }
+
+    /// Calls the client on behalf of the request's caller; its waits end with the request.
+    fn call<T>(&self, req: &Request<'_>, call: impl FnOnce(&Vfs, &Caller<'_>) -> FsResult<T>) -> Result<T, Errno> {
+        let cancel = cancel(req);
+        let caller = Caller { uid: req.uid, gid: req.gid, pid: req.pid, cancel: Some(&cancel) };
+        call(&self.vfs, &caller).map_err(errno)
+    }
+}
+
+fn cancel(req: &Request<'_>) -> Cancel {
+    let cancel = Cancel::new();
+    let fired = cancel.clone();
+    req.interrupt.on_fire(move || fired.cancel());
+    cancel
+}
+
+fn errno(error: FsError) -> Errno {
+    Errno(error.errno())
+}
+
+/// Callbacks that are a conversion, a call and a reply: `method(arguments) -> answer = group::function`.
+macro_rules! forward {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $kind:ty = $group:ident;)*) => {
+        $(fn $name(&self, req: &Request<'_>, $($arg: $type,)* reply: Reply<$kind>) {
+            reply.send(self.call(req, |vfs, caller| $group::$name(vfs, caller, Ino(req.node), $($arg),*)));
+        })*
+    };
+}
+
+impl Filesystem for Door {
+    forward! {
+        lookup(name: &[u8]) -> Entry = names;
+        symlink(name: &[u8], target: &[u8]) -> Entry = names;
+        mknod(name: &[u8], make: &MkNod) -> Entry = names;
+        mkdir(name: &[u8], mode: u32, umask: u32) -> Entry = names;
+        unlink(name: &[u8]) -> Done = names;
+        rmdir(name: &[u8]) -> Done = names;
+        rename(rename: &Rename<'_>) -> Done = names;
+        link(node: u64, new_name: &[u8]) -> Entry = names;
+        getattr(handle: Option<u64>) -> Attributes = attributes;
+        statx(statx: &Statx) -> Extended = attributes;
+        setattr(set: &SetAttr) -> Attributes = attributes;
+        statfs() -> Statistics = attributes;
+        open(open: &Open) -> Opened = files;
+        create(name: &[u8], create: &Create) -> Created = files;
+        tmpfile(create: &Create) -> Created = files;
+        flush(handle: u64, lock_owner: u64) -> Done = files;
+        release(release: &Release) -> Done = files;
+        fsync(handle: u64, data_only: bool) -> Done = files;
+        fallocate(allocate: &Allocate) -> Done = files;
+        lseek(seek: &Seek) -> Offset = files;
+        copy_file_range(copy: &CopyRange) -> Copied = files;
+        opendir(open: &Open) -> Opened = directories;
+        releasedir(release: &Release) -> Done = directories;
+        fsyncdir(handle: u64, data_only: bool) -> Done = directories;
+        setxattr(set: &SetXattr<'_>) -> Done = xattrs;
+        removexattr(name: &[u8]) -> Done = xattrs;
+        getlk(lock: &LockRequest) -> FileLock = locks;
+    }
+
+    fn forget(&self, node: u64, lookups: u64) {
+        self.vfs.forget(Ino(node), lookups);
+    }
+
+    fn readlink(&self, req: &Request<'_>, reply: Reply<Data>) {
+        match self.call(req, |vfs, caller| vfs.readlink(caller, Ino(req.node))) {
+            Ok(target) => reply.data(&target),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn read(&self, req: &Request<'_>, read: &Read, reply: Reply<Data>) {
+        let read = |vfs: &Vfs, caller: &Caller<'_>| vfs.read(caller, Ino(req.node), read.handle, read.offset, read.size);
+        match self.call(req, read) {
+            Ok(parts) => reply.slices(&parts.iter().map(|part| IoSlice::new(part)).collect::<Vec<_>>()),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn write(&self, req: &Request<'_>, write: &Write<'_>, reply: Reply<Written>) {
+        reply.send(self.call(req, |vfs, caller| files::write(vfs, caller, Ino(req.node), write, self.sync)));
+    }
+
+    fn readdir(&self, req: &Request<'_>, read: &Read, reply: Reply<Directory>) {
+        match self.call(req, |vfs, caller| directories::list(vfs, caller, Ino(req.node), read, false)) {
+            Ok(listing) => reply.listing(&listing),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdirplus(&self, req: &Request<'_>, read: &Read, reply: Reply<Directory>) {
+        match self.call(req, |vfs, caller| directories::list(vfs, caller, Ino(req.node), read, true)) {
+            Ok(listing) => reply.listing(&listing),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn getxattr(&self, req: &Request<'_>, name: &[u8], reply: Reply<Xattr>) {
+        match self.call(req, |vfs, caller| vfs.getxattr(caller, Ino(req.node), name)) {
+            Ok(value) => reply.value(&value),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn listxattr(&self, req: &Request<'_>, reply: Reply<Xattr>) {
+        match self.call(req, |vfs, caller| xattrs::list(vfs, caller, Ino(req.node))) {
+            Ok(names) => reply.value(&names),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn setlk(&self, req: &Request<'_>, lock: &LockRequest, reply: Reply<Done>) {
+        locks::set(&self.vfs, req, lock, false, reply);
+    }
+
+    fn setlkw(&self, req: &Request<'_>, lock: &LockRequest, reply: Reply<Done>) {
+        locks::set(&self.vfs, req, lock, true, reply);
+    }
+
+    fn syncfs(&self, req: &Request<'_>, reply: Reply<Done>) {
+        reply.send(self.call(req, |vfs, caller| vfs.syncfs(caller)).map(|()| Done));
+    }
+
+    fn ioctl(&self, req: &Request<'_>, ioctl: &Ioctl<'_>, reply: Reply<IoctlOutput>) {
+        if ioctl.command != DFS_IOC_SYNC {
+            return reply.error(Errno(libc::ENOTTY));
+        }
+        match self.call(req, |vfs, caller| vfs.syncfs(caller)) {
+            Ok(()) => reply.output(0, &[]),
+            Err(errno) => reply.error(errno),
+        }
+    }
+}
