@@ -11,17 +11,27 @@ use crate::kernel::request::{SetAttr, SetTime, Statx};
 
 pub fn getattr(vfs: &Vfs, caller: &Caller<'_>, ino: Ino, handle: Option<u64>) -> FsResult<Attributes> {
     let (attr, valid) = vfs.getattr(caller, ino, handle)?;
-    Ok(Attributes { valid, attr: convert::attr(&attr) })
+    Ok(Attributes {
+        valid,
+        attr: convert::attr(&attr),
+    })
 }
 
 pub fn statx(vfs: &Vfs, caller: &Caller<'_>, ino: Ino, statx: &Statx) -> FsResult<Extended> {
     let (attr, valid) = vfs.getattr(caller, ino, statx.handle)?;
-    Ok(Extended { valid, attr: convert::attr(&attr), birth: Some(convert::time(attr.btime)) })
+    Ok(Extended {
+        valid,
+        attr: convert::attr(&attr),
+        birth: Some(convert::time(attr.btime)),
+    })
 }
 
 pub fn setattr(vfs: &Vfs, caller: &Caller<'_>, ino: Ino, set: &SetAttr) -> FsResult<Attributes> {
     let (attr, valid) = vfs.setattr(caller, ino, set.handle, changes(set))?;
-    Ok(Attributes { valid, attr: convert::attr(&attr) })
+    Ok(Attributes {
+        valid,
+        attr: convert::attr(&attr),
+    })
 }
 
 /// The kernel names a ctime only when it keeps times itself, which it does not here.

@@ -11,11 +11,17 @@ use crate::kernel::request::Timestamp;
 const BLKSIZE: u32 = 64 << 10;
 
 pub fn time(time: types::Timestamp) -> Timestamp {
-    Timestamp { seconds: time.secs, nanoseconds: time.nanos }
+    Timestamp {
+        seconds: time.secs,
+        nanoseconds: time.nanos,
+    }
 }
 
 pub fn core_time(time: Timestamp) -> types::Timestamp {
-    types::Timestamp { secs: time.seconds, nanos: time.nanoseconds }
+    types::Timestamp {
+        secs: time.seconds,
+        nanos: time.nanoseconds,
+    }
 }
 
 /// The file type bits of `st_mode`.
@@ -78,7 +84,10 @@ pub fn opened(opened: &vfs::Opened) -> Opened {
     let flags = wish(opened.keep_cache, fopen::KEEP_CACHE)
         | wish(opened.direct_io, fopen::DIRECT_IO)
         | wish(opened.cache_dir, fopen::CACHE_DIR);
-    Opened { handle: opened.fh, flags }
+    Opened {
+        handle: opened.fh,
+        flags,
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,9 @@ pub fn opendir(vfs: &Vfs, caller: &Caller<'_>, ino: Ino, _open: &Open) -> FsResu
 
 pub fn list(vfs: &Vfs, caller: &Caller<'_>, ino: Ino, read: &Read, plus: bool) -> FsResult<Listing> {
     let mut listing = Listing::new(read.size as usize);
-    vfs.readdir(caller, ino, read.handle, read.offset, plus, &mut |slot| add(&mut listing, &slot, plus))?;
+    vfs.readdir(caller, ino, read.handle, read.offset, plus, &mut |slot| {
+        add(&mut listing, &slot, plus)
+    })?;
     Ok(listing)
 }
 
@@ -27,7 +29,14 @@ fn add(listing: &mut Listing, slot: &DirSlot<'_>, plus: bool) -> bool {
     // Without an inode (node 0) the kernel takes only the name and counts no lookup.
     let entry = match &slot.entry {
         Some(entry) => convert::entry(entry),
-        None => Entry { attr: Attr { ino: slot.ino.0, mode, ..Attr::default() }, ..Entry::default() },
+        None => Entry {
+            attr: Attr {
+                ino: slot.ino.0,
+                mode,
+                ..Attr::default()
+            },
+            ..Entry::default()
+        },
     };
     listing.add_plus(&entry, slot.cookie, slot.name)
 }
@@ -49,7 +58,13 @@ mod tests {
 
     #[test]
     fn a_full_listing_refuses_the_name() {
-        let slot = DirSlot { ino: Ino(9), cookie: 3, kind: FileKind::Directory, name: b"dir", entry: None };
+        let slot = DirSlot {
+            ino: Ino(9),
+            cookie: 3,
+            kind: FileKind::Directory,
+            name: b"dir",
+            entry: None,
+        };
         let mut plain = Listing::new(32);
         assert!(add(&mut plain, &slot, false));
         assert!(!add(&mut plain, &slot, false));

@@ -15,7 +15,10 @@ pub struct Invalidate {
 
 impl Invalidate {
     pub fn new(notifier: Notifier, negotiated: &Negotiated) -> Self {
-        Self { notifier, expire: negotiated.has(cap::HAS_EXPIRE_ONLY) }
+        Self {
+            notifier,
+            expire: negotiated.has(cap::HAS_EXPIRE_ONLY),
+        }
     }
 
     fn tell(&self, notice: Notice) {
@@ -26,10 +29,18 @@ impl Invalidate {
 
 impl KernelCache for Invalidate {
     fn invalidate_inode(&self, ino: Ino) {
-        self.tell(Notice::Inode { node: ino.0, offset: 0, len: 0 });
+        self.tell(Notice::Inode {
+            node: ino.0,
+            offset: 0,
+            len: 0,
+        });
     }
 
     fn invalidate_entry(&self, parent: Ino, name: &[u8]) {
-        self.tell(Notice::Entry { parent: parent.0, name: name.to_vec(), expire: self.expire });
+        self.tell(Notice::Entry {
+            parent: parent.0,
+            name: name.to_vec(),
+            expire: self.expire,
+        });
     }
 }

@@ -20,9 +20,21 @@ fn lock(ino: Ino, request: &LockRequest) -> FsResult<Lock> {
         libc::F_UNLCK => LockType::Unlock,
         _ => return Err(FsError::Invalid),
     };
-    let kind = if request.flock { LockKind::Flock } else { LockKind::Posix };
+    let kind = if request.flock {
+        LockKind::Flock
+    } else {
+        LockKind::Posix
+    };
     let FileLock { start, end, pid, .. } = request.lock;
-    Ok(Lock { ino, owner: request.owner, kind, typ, start, end, pid })
+    Ok(Lock {
+        ino,
+        owner: request.owner,
+        kind,
+        typ,
+        start,
+        end,
+        pid,
+    })
 }
 
 fn file_lock(lock: &Lock) -> FileLock {
@@ -31,13 +43,23 @@ fn file_lock(lock: &Lock) -> FileLock {
         LockType::Write => libc::F_WRLCK,
         LockType::Unlock => libc::F_UNLCK,
     };
-    FileLock { start: lock.start, end: lock.end.min(LAST_BYTE), kind: kind as u32, pid: lock.pid }
+    FileLock {
+        start: lock.start,
+        end: lock.end.min(LAST_BYTE),
+        kind: kind as u32,
+        pid: lock.pid,
+    }
 }
 
 pub fn getlk(vfs: &Vfs, caller: &Caller<'_>, ino: Ino, request: &LockRequest) -> FsResult<FileLock> {
     let wanted = lock(ino, request)?;
-    let free = FileLock { kind: libc::F_UNLCK as u32, ..request.lock };
-    Ok(vfs.getlk(caller, ino, wanted)?.map_or(free, |held| file_lock(&held)))
+    let free = FileLock {
+        kind: libc::F_UNLCK as u32,
+        ..request.lock
+    };
+    Ok(vfs
+        .getlk(caller, ino, wanted)?
+        .map_or(free, |held| file_lock(&held)))
 }
 
 /// Takes, changes or gives back a lock; with `wait` the reply may outlive this call.
@@ -47,7 +69,12 @@ pub fn set(vfs: &Vfs, req: &Request<'_>, request: &LockRequest, wait: bool, repl
         Err(error) => return reply.error(super::errno(error)),
     };
     let cancel = super::cancel(req);
-    let caller = Caller { uid: req.uid, gid: req.gid, pid: req.pid, cancel: Some(&cancel) };
+    let caller = Caller {
+        uid: req.uid,
+        gid: req.gid,
+        pid: req.pid,
+        cancel: Some(&cancel),
+    };
     let done = Box::new(move |result: FsResult<()>| reply.send(result.map(|()| Done).map_err(super::errno)));
     vfs.setlk(&caller, Ino(req.node), wanted, wait, Some(cancel.clone()), done);
 }
@@ -58,14 +85,47 @@ mod tests {
 
     #[test]
     fn locks_convert_both_ways_and_ends_stay_within_the_kernels_bound() {
-        let asked = FileLock { start: 5, end: LAST_BYTE, kind: libc::F_WRLCK as u32, pid: 7 };
-        let request = LockRequest { handle: 1, owner: 2, lock: asked, flock: false };
+        let asked = FileLock {
+            start: 5,
+            end: LAST_BYTE,
+            kind: libc::F_WRLCK as u32,
+            pid: 7,
+        };
+        let request = LockRequest {
+            handle: 1,
+            owner: 2,
+            lock: asked,
+            flock: false,
+        };
         let wanted = lock(Ino(3), &request).unwrap();
-        assert_eq!((wanted.typ, wanted.kind, wanted.owner), (LockType::Write, LockKind::Posix, 2));
+        assert_eq!(
+            (wanted.typ, wanted.kind, wanted.owner),
+            (LockType::Write, LockKind::Posix, 2)
+        );
         assert_eq!(file_lock(&wanted), asked);
-        assert_eq!(file_lock(&Lock { end: u64::MAX, ..wanted }), asked);
-        assert_eq!(lock(Ino(3), &LockRequest { flock: true, ..request }).unwrap().kind, LockKind::Flock);
-        let odd = LockRequest { lock: FileLock { kind: 9, ..asked }, ..request };
+        assert_eq!(
+            file_lock(&Lock {
+                end: u64::MAX,
+                ..wanted
+            }),
+            asked
+        );
+        assert_eq!(
+            lock(
+                Ino(3),
+                &LockRequest {
+                    flock: true,
+                    ..request
+                }
+            )
+            .unwrap()
+            .kind,
+            LockKind::Flock
+        );
+        let odd = LockRequest {
+            lock: FileLock { kind: 9, ..asked },
+            ..request
+        };
         assert_eq!(lock(Ino(3), &odd), Err(FsError::Invalid));
     }
 }

@@ -39,9 +39,18 @@ impl Door {
     }
 
     /// Calls the client on behalf of the request's caller; its waits end with the request.
-    fn call<T>(&self, req: &Request<'_>, call: impl FnOnce(&Vfs, &Caller<'_>) -> FsResult<T>) -> Result<T, Errno> {
+    fn call<T>(
+        &self,
+        req: &Request<'_>,
+        call: impl FnOnce(&Vfs, &Caller<'_>) -> FsResult<T>,
+    ) -> Result<T, Errno> {
         let cancel = cancel(req);
-        let caller = Caller { uid: req.uid, gid: req.gid, pid: req.pid, cancel: Some(&cancel) };
+        let caller = Caller {
+            uid: req.uid,
+            gid: req.gid,
+            pid: req.pid,
+            cancel: Some(&cancel),
+        };
         call(&self.vfs, &caller).map_err(errno)
     }
 }
@@ -109,7 +118,9 @@ impl Filesystem for Door {
     }
 
     fn read(&self, req: &Request<'_>, read: &Read, reply: Reply<Data>) {
-        let read = |vfs: &Vfs, caller: &Caller<'_>| vfs.read(caller, Ino(req.node), read.handle, read.offset, read.size);
+        let read = |vfs: &Vfs, caller: &Caller<'_>| {
+            vfs.read(caller, Ino(req.node), read.handle, read.offset, read.size)
+        };
         match self.call(req, read) {
             Ok(parts) => reply.slices(&parts.iter().map(|part| IoSlice::new(part)).collect::<Vec<_>>()),
             Err(errno) => reply.error(errno),
@@ -117,18 +128,24 @@ impl Filesystem for Door {
     }
 
     fn write(&self, req: &Request<'_>, write: &Write<'_>, reply: Reply<Written>) {
-        reply.send(self.call(req, |vfs, caller| files::write(vfs, caller, Ino(req.node), write, self.sync)));
+        reply.send(self.call(req, |vfs, caller| {
+            files::write(vfs, caller, Ino(req.node), write, self.sync)
+        }));
     }
 
     fn readdir(&self, req: &Request<'_>, read: &Read, reply: Reply<Directory>) {
-        match self.call(req, |vfs, caller| directories::list(vfs, caller, Ino(req.node), read, false)) {
+        match self.call(req, |vfs, caller| {
+            directories::list(vfs, caller, Ino(req.node), read, false)
+        }) {
             Ok(listing) => reply.listing(&listing),
             Err(errno) => reply.error(errno),
         }
     }
 
     fn readdirplus(&self, req: &Request<'_>, read: &Read, reply: Reply<Directory>) {
-        match self.call(req, |vfs, caller| directories::list(vfs, caller, Ino(req.node), read, true)) {
+        match self.call(req, |vfs, caller| {
+            directories::list(vfs, caller, Ino(req.node), read, true)
+        }) {
             Ok(listing) => reply.listing(&listing),
             Err(errno) => reply.error(errno),
         }

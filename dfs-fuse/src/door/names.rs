@@ -26,12 +26,37 @@ pub fn symlink(vfs: &Vfs, caller: &Caller<'_>, parent: Ino, name: &[u8], target:
 
 pub fn mknod(vfs: &Vfs, caller: &Caller<'_>, parent: Ino, name: &[u8], make: &MkNod) -> FsResult<Entry> {
     let kind = convert::kind(make.mode).ok_or(FsError::Invalid)?;
-    let made = vfs.make(caller, parent, name, kind, make.mode & 0o7777, make.umask, make.rdev, &[])?;
+    let made = vfs.make(
+        caller,
+        parent,
+        name,
+        kind,
+        make.mode & 0o7777,
+        make.umask,
+        make.rdev,
+        &[],
+    )?;
     Ok(convert::entry(&made))
 }
 
-pub fn mkdir(vfs: &Vfs, caller: &Caller<'_>, parent: Ino, name: &[u8], mode: u32, umask: u32) -> FsResult<Entry> {
-    let made = vfs.make(caller, parent, name, FileKind::Directory, mode & 0o7777, umask, 0, &[])?;
+pub fn mkdir(
+    vfs: &Vfs,
+    caller: &Caller<'_>,
+    parent: Ino,
+    name: &[u8],
+    mode: u32,
+    umask: u32,
+) -> FsResult<Entry> {
+    let made = vfs.make(
+        caller,
+        parent,
+        name,
+        FileKind::Directory,
+        mode & 0o7777,
+        umask,
+        0,
+        &[],
+    )?;
     Ok(convert::entry(&made))
 }
 
@@ -50,9 +75,18 @@ pub fn rename(vfs: &Vfs, caller: &Caller<'_>, parent: Ino, rename: &Rename<'_>) 
         libc::RENAME_EXCHANGE => RenameMode::Exchange,
         _ => return Err(FsError::Invalid),
     };
-    vfs.rename(caller, parent, rename.name, Ino(rename.new_parent), rename.new_name, mode).map(|()| Done)
+    vfs.rename(
+        caller,
+        parent,
+        rename.name,
+        Ino(rename.new_parent),
+        rename.new_name,
+        mode,
+    )
+    .map(|()| Done)
 }
 
 pub fn link(vfs: &Vfs, caller: &Caller<'_>, parent: Ino, node: u64, new_name: &[u8]) -> FsResult<Entry> {
-    vfs.link(caller, Ino(node), parent, new_name).map(|entry| convert::entry(&entry))
+    vfs.link(caller, Ino(node), parent, new_name)
+        .map(|entry| convert::entry(&entry))
 }

@@ -15,7 +15,8 @@ pub fn setxattr(vfs: &Vfs, caller: &Caller<'_>, ino: Ino, set: &SetXattr<'_>) ->
         libc::XATTR_REPLACE => XattrMode::Replace,
         _ => return Err(FsError::Invalid),
     };
-    vfs.setxattr(caller, ino, set.name, set.value, mode, set.acl_kill_sgid).map(|()| Done)
+    vfs.setxattr(caller, ino, set.name, set.value, mode, set.acl_kill_sgid)
+        .map(|()| Done)
 }
 
 pub fn removexattr(vfs: &Vfs, caller: &Caller<'_>, ino: Ino, name: &[u8]) -> FsResult<Done> {
@@ -25,5 +26,8 @@ pub fn removexattr(vfs: &Vfs, caller: &Caller<'_>, ino: Ino, name: &[u8]) -> FsR
 /// All names, each ended by NUL.
 pub fn list(vfs: &Vfs, caller: &Caller<'_>, ino: Ino) -> FsResult<Vec<u8>> {
     let names = vfs.listxattr(caller, ino)?;
-    Ok(names.iter().flat_map(|name| name.iter().copied().chain([0])).collect())
+    Ok(names
+        .iter()
+        .flat_map(|name| name.iter().copied().chain([0]))
+        .collect())
 }

@@ -372,6 +372,12 @@ fn files<'a>(opcode: u32, c: &mut Cursor<'a>) -> Result<Operation<'a>, Refused> 
                 data_only: c.u32()? & abi::FSYNC_FDATASYNC != 0,
             }
         }
+        _ => ranges(opcode, c)?,
+    })
+}
+
+fn ranges<'a>(opcode: u32, c: &mut Cursor<'a>) -> Result<Operation<'a>, Refused> {
+    Ok(match opcode {
         op::IOCTL => {
             let (handle, flags, command, argument) = (c.u64()?, c.u32()?, c.u32()?, c.u64()?);
             let (input_size, output_size) = (c.u32()?, c.u32()?);
