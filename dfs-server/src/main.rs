@@ -2,6 +2,7 @@
 //! a folder of its own; this file knows nothing of what they do.
 
 mod config;
+mod coordinator;
 mod datanode;
 mod transport;
 
@@ -15,6 +16,9 @@ fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .subcommand(coordinator::Args::augment_args(
+            Command::new("coordinator").about("Owns a volume: its names, sessions, leases and placement"),
+        ))
         .subcommand(datanode::Args::augment_args(
             Command::new("datanode").about("Keeps immutable chunks on this machine's disk"),
         ))
@@ -49,6 +53,9 @@ fn begin() -> Result<(), Fatal> {
         .map_err(|e| Fatal::io("cannot start threads", e))?;
     let wrong = |e: clap::Error| Fatal(e.to_string());
     match role {
+        "coordinator" => {
+            runtime.block_on(coordinator::run(coordinator::Args::from_arg_matches(own).map_err(wrong)?))
+        }
         "datanode" => runtime.block_on(datanode::run(datanode::Args::from_arg_matches(own).map_err(wrong)?)),
         other => Err(Fatal(format!("no role {other}"))),
     }

@@ -1,0 +1,165 @@
+//! One attempt at an operation: execute it on the view, and either make its effects part of the batch and answer,
+//! or park it until the leases in its way are gone.
+
+use super::parked::{Caller, Pending};
+use super::{Executor, Fault};
+use crate::coordinator::limits::NODES_WAIT;
+use dfs_core::error::FsError;
+use dfs_core::ids::{Ino, SessionId};
+use dfs_core::namespace;
+use dfs_core::op::{Op, Reply};
+use dfs_core::types::LeaseMode;
+use dfs_core::view::{Context, Effects, Execution, View};
+use std::sync::atomic::Ordering;
+
+impl Executor {
+    /// Executes the operation or parks it.
+    pub(super) fn attempt(&mut self, mut pending: Pending) -> Result<(), Fault> {
+        let me = pending.caller.session();
+        self.view.begin_reading();
+        if let Some(refusal) = self.refusal(me, &pending.op)? {
+            return self.finish(pending, failed(refusal));
+        }
+        let set = match &pending.op {
+            Op::AllocChunks { avoid, .. } => {
+                let set = self.cluster.choose(avoid, self.counters.next_ino);
+                if set.is_none() && pending.since.elapsed() < NODES_WAIT && !self.cluster.is_full() {
+                    self.parked.for_nodes.push(pending);
+                    return Ok(());
+                }
+                set
+            }
+            _ => None,
+        };
+        let context = Context {
+            now: self.now(),
+            session: me,
+            fresh_ino: Ino(self.counters.next_ino),
+            set,
+            usage: self.usage(),
+            opens: &self.leases,
+        };
+        let mut execution = namespace::execute(&self.view, &context, &pending.op)?;
+        if let Op::Acquire {
+            ino,
+            mode: LeaseMode::Exclusive,
+        } = pending.op
+        {
+            execution.writes.insert(ino);
+        }
+        if me == SessionId::COORDINATOR {
+            return self.finish(pending, execution);
+        }
+        if let Some(grace) = &self.grace
+            && !grace.only(me)
+            && !self.covered(me, &execution.reads, &execution.writes)
+        {
+            self.park_for_grace(pending);
+            return Ok(());
+        }
+        let conflicts = self.leases.conflicts(me, &execution.reads, &execution.writes);
+        if conflicts.is_empty() {
+            return self.finish(pending, execution);
+        }
+        for conflict in conflicts {
+            pending.wanted.insert(conflict.ino);
+            self.recall(conflict.session, conflict.ino, conflict.keep, true);
+        }
+        self.parked.park(pending);
+        Ok(())
+    }
+
+    /// Executes again the chunk requests that wait for datanodes.
+    pub(super) fn retry_for_nodes(&mut self) -> Result<(), Fault> {
+        for pending in std::mem::take(&mut self.parked.for_nodes) {
+            self.attempt(pending)?;
+        }
+        Ok(())
+    }
+
+    /// Why the operation is not even tried.
+    fn refusal(&self, me: SessionId, op: &Op) -> Result<Option<FsError>, Fault> {
+        if me == SessionId::COORDINATOR {
+            return Ok(None);
+        }
+        if op.is_internal() {
+            return Ok(Some(FsError::NotPermitted));
+        }
+        if grows(op) && self.disk_low.load(Ordering::Relaxed) {
+            return Ok(Some(FsError::NoSpace));
+        }
+        let Op::Commit(commit) = op else {
+            return Ok(None);
+        };
+        for file in &commit.files {
+            // A file that is gone is skipped by the commit itself.
+            let held = self.leases.mode(me, file.ino) == LeaseMode::Exclusive;
+            if !held && self.view.get(&dfs_core::keys::inode(file.ino))?.is_some() {
+                return Ok(Some(FsError::Stale));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The result stands: effects into the batch, answer to the caller.
+    fn finish(&mut self, pending: Pending, execution: Execution) -> Result<(), Fault> {
+        let changed = !execution.effects.is_empty();
+        if changed {
+            self.consume_ino(&execution);
+            self.add_effects(&execution.effects);
+        }
+        let index = if changed {
+            self.batch.index
+        } else {
+            self.view.seen()
+        };
+        match pending.caller {
+            Caller::Own(answer) => {
+                let result = execution.result;
+                self.when_durable(index, move || {
+                    // A caller that gave up waiting needs no answer.
+                    let _ = answer.send(result);
+                });
+                Ok(())
+            }
+            Caller::Session { id, op_id } => self.answer(id, op_id, &pending.op, execution, index),
+        }
+    }
+
+    fn consume_ino(&mut self, execution: &Execution) {
+        let made = matches!(&execution.result, Ok(Reply::Entry { attr, created: true })
+            if attr.ino.0 == self.counters.next_ino);
+        if made
+            || execution
+                .effects
+                .rows
+                .contains_key(&dfs_core::keys::inode(Ino(self.counters.next_ino)))
+        {
+            self.take_ino();
+        }
+    }
+}
+
+/// Operations that need space in the log and the state for good; the others shrink or only ask.
+fn grows(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Make(_)
+            | Op::MakeTemp { .. }
+            | Op::Link { .. }
+            | Op::SetXattr { .. }
+            | Op::Commit(_)
+            | Op::Allocate { .. }
+            | Op::CopyRange { .. }
+            | Op::AllocChunks { .. }
+    )
+}
+
+fn failed(error: FsError) -> Execution {
+    Execution {
+        result: Err(error),
+        effects: Effects::default(),
+        reads: Default::default(),
+        writes: Default::default(),
+    }
+}

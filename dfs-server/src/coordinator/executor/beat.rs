@@ -1,0 +1,119 @@
+//! A datanode's beat: the first one registers it, and when enough nodes are there replica sets are formed.
+
+use super::cluster::Node;
+use super::event::Beat;
+use super::{Executor, Fault};
+use crate::coordinator::limits::NODES;
+use dfs_core::ids::{NodeId, SetId, Term};
+use dfs_core::keys;
+use dfs_core::placement;
+use dfs_core::rows::{CounterRow, NodeRow, NodeState, SetRow};
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+type Answer = oneshot::Sender<Result<(u32, Term), String>>;
+
+impl Executor {
+    pub(super) fn on_beat(&mut self, beat: Beat, answer: Answer) -> Result<(), Fault> {
+        let known = self
+            .cluster
+            .nodes
+            .iter()
+            .find(|(_, node)| node.row.uuid == beat.uuid)
+            .map(|(id, _)| *id);
+        let id = match known {
+            Some(id) => id,
+            None if self.cluster.nodes.len() >= NODES => {
+                let _ = answer.send(Err(format!("the cluster has {NODES} datanodes already")));
+                return Ok(());
+            }
+            None => self.register(&beat)?,
+        };
+        self.note_beat(id, beat);
+        let term = self.term;
+        let index = self.batch_or_durable();
+        self.when_durable(index, move || {
+            // A datanode that gave up waiting beats again.
+            let _ = answer.send(Ok((id.0, term)));
+        });
+        self.retry_for_nodes()
+    }
+
+    fn register(&mut self, beat: &Beat) -> Result<NodeId, Fault> {
+        let id = NodeId(self.counter(b"next_node")?.max(1) as u32);
+        let value = u64::from(id.0) + 1;
+        self.put_row(keys::counter(b"next_node"), Some(CounterRow { value }.encode()));
+        let row = NodeRow {
+            uuid: beat.uuid,
+            address: beat.address.clone(),
+            zone: beat.zone.clone(),
+            state: NodeState::Active,
+        };
+        self.put_row(keys::node(id), Some(row.encode()));
+        tracing::info!(node = %id, address = row.address, zone = row.zone, "a datanode joined");
+        self.cluster.nodes.insert(
+            id,
+            Node {
+                row,
+                heard: Instant::now(),
+                alive: false,
+                beat: None,
+            },
+        );
+        self.form_sets()?;
+        Ok(id)
+    }
+
+    /// Forms the sets that are missing; those that exist stay.
+    fn form_sets(&mut self) -> Result<(), Fault> {
+        let active: Vec<(NodeId, String)> = self
+            .cluster
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.row.state == NodeState::Active)
+            .map(|(id, node)| (*id, node.row.zone.clone()))
+            .collect();
+        let mut next = self.counter(b"next_set")?.max(1);
+        for members in placement::form_sets(&active, self.settings.replication) {
+            if self.cluster.sets.values().any(|set| set.members == members) {
+                continue;
+            }
+            let id = SetId(next as u32);
+            next += 1;
+            tracing::info!(set = id.0, ?members, "a replica set was formed");
+            let row = SetRow { epoch: 1, members };
+            self.put_row(keys::set(id), Some(row.encode()));
+            self.put_row(
+                keys::counter(b"next_set"),
+                Some(CounterRow { value: next }.encode()),
+            );
+            self.cluster.sets.insert(id, row);
+        }
+        self.cluster.changed();
+        Ok(())
+    }
+
+    fn note_beat(&mut self, id: NodeId, beat: Beat) {
+        let mut moved = None;
+        let mut changed = false;
+        if let Some(node) = self.cluster.nodes.get_mut(&id) {
+            if node.row.address != beat.address || node.row.zone != beat.zone {
+                node.row.address.clone_from(&beat.address);
+                node.row.zone.clone_from(&beat.zone);
+                moved = Some(node.row.encode());
+            }
+            changed = !node.alive || moved.is_some();
+            node.alive = true;
+            node.heard = Instant::now();
+            node.beat = Some(beat);
+        }
+        if let Some(row) = moved {
+            self.put_row(keys::node(id), Some(row));
+        }
+        if changed {
+            tracing::info!(node = %id, "a datanode is alive");
+            self.cluster.changed();
+            self.push_map();
+        }
+    }
+}

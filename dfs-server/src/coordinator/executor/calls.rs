@@ -1,0 +1,87 @@
+//! Calls of a client: repeats are recognised, acknowledged answers forgotten, the rest is attempted.
+
+use super::event::{Body, Call};
+use super::parked::{Caller, Pending};
+use super::session::Answered;
+use super::{Executor, Fault};
+use crate::coordinator::limits::SESSION_CALLS;
+use dfs_core::ids::{OpId, SessionId};
+use dfs_core::keys;
+use dfs_proto::v1;
+use dfs_proto::v1::refused::Reason;
+
+impl Executor {
+    pub(super) fn on_calls(
+        &mut self,
+        session: SessionId,
+        stream: u64,
+        calls: Vec<Call>,
+    ) -> Result<(), Fault> {
+        if !self.heard(session, stream) {
+            return Ok(());
+        }
+        let waiting = self.sessions.get(&session).map_or(0, |own| own.unanswered());
+        if waiting + calls.len() > SESSION_CALLS {
+            let message = format!("more than {SESSION_CALLS} calls without an answer; wait for answers");
+            self.refuse(session, Reason::Protocol, &message);
+            return Ok(());
+        }
+        for call in calls {
+            self.forget_answered(session, call.acked_below);
+            self.on_call(session, call)?;
+        }
+        Ok(())
+    }
+
+    fn on_call(&mut self, session: SessionId, call: Call) -> Result<(), Fault> {
+        let op_id = call.op_id;
+        let Some(own) = self.sessions.get_mut(&session) else {
+            return Ok(());
+        };
+        if let Some(Answered { index, outcome }) = own.answered.get(&op_id) {
+            let (index, outcome) = (*index, outcome.clone());
+            let reply = v1::Reply {
+                op_id,
+                outcome: Some(outcome),
+                grants: Vec::new(),
+                touched: Vec::new(),
+            };
+            self.reply(session, index, reply);
+            return Ok(());
+        }
+        let change = matches!(&call.body, Body::Op(op) if op.is_change());
+        if change && op_id < own.acked_below {
+            tracing::debug!(%session, op_id, "an acknowledged call came again and is not executed");
+            return Ok(());
+        }
+        if !own.executing.insert(op_id) {
+            return Ok(());
+        }
+        match call.body {
+            Body::Op(op) => self.attempt(Pending::new(Caller::Session { id: session, op_id }, op)),
+            Body::Lock(lock, action) => {
+                self.on_lock(session, op_id, lock, action);
+                Ok(())
+            }
+        }
+    }
+
+    /// The client has these answers: nothing repeats them.
+    fn forget_answered(&mut self, session: SessionId, below: u64) {
+        let Some(own) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        if below <= own.acked_below {
+            return;
+        }
+        own.acked_below = below;
+        let kept = own.answered.split_off(&below);
+        let forgotten = std::mem::replace(&mut own.answered, kept);
+        for (op_id, answered) in forgotten {
+            // A refusal has no row.
+            if !matches!(answered.outcome, v1::reply::Outcome::Error(_)) {
+                self.put_row(keys::reply(session, OpId(op_id)), None);
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What a session is offered with an answer: shared leases on what it saw, exclusive ones on what it made, and
+//! what it asked for. Never what conflicts, what somebody waits for, or what is being recalled.
+
+use super::Executor;
+use crate::coordinator::limits::SESSION_LEASES;
+use dfs_core::ids::{Ino, SessionId};
+use dfs_core::keys::{self, Key};
+use dfs_core::op::{Op, Reply};
+use dfs_core::rows::InodeRow;
+use dfs_core::types::{Attr, LeaseMode};
+use dfs_core::view::Execution;
+use dfs_proto::v1;
+
+impl Executor {
+    /// Grants what goes with a successful answer; only what is new to the session is returned.
+    pub(super) fn grants(&mut self, session: SessionId, op: &Op, execution: &Execution) -> Vec<v1::Grant> {
+        let Ok(reply) = &execution.result else {
+            return Vec::new();
+        };
+        let mut grants = Vec::new();
+        for ino in execution.reads.union(&execution.writes) {
+            if removed(execution, *ino) {
+                self.leases.set(session, *ino, LeaseMode::None, false);
+            } else {
+                let wanted = wanted(op, reply, *ino);
+                grants.extend(self.grant(session, *ino, wanted));
+            }
+        }
+        if let Reply::Entry { attr, created: true } = reply {
+            grants.extend(self.grant(session, attr.ino, LeaseMode::Exclusive));
+        }
+        grants
+    }
+
+    fn grant(&mut self, session: SessionId, ino: Ino, wanted: LeaseMode) -> Option<v1::Grant> {
+        let before = self.leases.mode(session, ino);
+        let withheld = self.recalls.get(session, ino).is_some()
+            || self.parked.wants(ino)
+            || self.leases.count(session) >= SESSION_LEASES;
+        if withheld || wanted <= before {
+            return None;
+        }
+        let mode = self.leases.grant(session, ino, wanted);
+        let grant = v1::Grant {
+            ino: ino.0,
+            mode: v1::LeaseMode::from(mode).into(),
+        };
+        (mode > before).then_some(grant)
+    }
+
+    /// New attributes of the inodes that the operation changed and the session may cache.
+    pub(super) fn touched(&self, session: SessionId, execution: &Execution) -> Vec<v1::Attr> {
+        let mut touched = Vec::new();
+        for (key, value) in &execution.effects.rows {
+            let (Some(Key::Inode(ino)), Some(value)) = (keys::parse(key), value) else {
+                continue;
+            };
+            if self.leases.mode(session, ino) == LeaseMode::None {
+                continue;
+            }
+            match InodeRow::decode(key, value) {
+                Ok(row) => touched.push(Attr::into(row.attr(ino))),
+                Err(error) => tracing::error!(%error, "an effect does not decode"),
+            }
+        }
+        touched
+    }
+}
+
+fn removed(execution: &Execution, ino: Ino) -> bool {
+    matches!(execution.effects.rows.get(&keys::inode(ino)), Some(None))
+}
+
+fn wanted(op: &Op, reply: &Reply, ino: Ino) -> LeaseMode {
+    match (op, reply) {
+        (Op::Acquire { mode, .. }, _) => *mode,
+        (_, Reply::Entry { attr, created: true }) if attr.ino == ino => LeaseMode::Exclusive,
+        _ => LeaseMode::Shared,
+    }
+}

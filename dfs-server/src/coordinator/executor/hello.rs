@@ -1,0 +1,137 @@
+//! A client presents its session: a new one is made durable, a known one resumes on a new stream and reclaims its
+//! leases and locks. The new stream replaces the old one.
+
+use super::deliver::refuse_stream;
+use super::event::Greeting;
+use super::session::{Outgoing, Session, Stream};
+use super::{Executor, Fault};
+use crate::coordinator::limits::SESSIONS;
+use dfs_core::ids::{Index, SessionId};
+use dfs_core::keys;
+use dfs_core::rows::SessionRow;
+use dfs_core::types::LeaseMode;
+use dfs_proto::v1::{self, refused::Reason, server_message::Message};
+use std::time::Instant;
+
+impl Executor {
+    pub(super) fn hello(&mut self, greeting: Greeting) -> Result<(), Fault> {
+        let id = greeting.session;
+        let known = self.sessions.get(&id).is_some_and(|session| !session.ending);
+        if let Some((reason, message)) = self.unwelcome(&greeting, known) {
+            refuse_stream(&greeting.messages, reason, message);
+            return Ok(());
+        }
+        self.refuse(id, Reason::Replaced, "a newer stream of this session took over");
+        let now = Instant::now();
+        let stream = Stream {
+            number: greeting.stream,
+            messages: greeting.messages,
+        };
+        let index = if known {
+            Index(0)
+        } else {
+            self.sessions
+                .insert(id, Session::new(greeting.client.clone(), now));
+            let row = SessionRow {
+                client: greeting.client,
+                created: self.now(),
+            };
+            self.put_row(keys::session(id), Some(row.encode()));
+            self.batch.index
+        };
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.stream = Some(stream);
+            session.heard = now;
+            session.present = true;
+            session.outbox.clear();
+        }
+        let welcome = self.welcome(known);
+        self.send(id, index, Outgoing::Message(welcome));
+        if known {
+            self.reclaim(id, &greeting.leases, &greeting.locks)?;
+        }
+        tracing::info!(session = %id, resumed = known, leases = greeting.leases.len(), "a client is connected");
+        self.no_longer_absent(id);
+        self.end_grace(now)
+    }
+
+    fn unwelcome(&self, greeting: &Greeting, known: bool) -> Option<(Reason, &'static str)> {
+        if self.stopping {
+            return Some((Reason::Shutdown, "the coordinator stops"));
+        }
+        if greeting.resume && !known {
+            return Some((Reason::SessionEnded, "the session has ended; begin a new one"));
+        }
+        if self
+            .sessions
+            .get(&greeting.session)
+            .is_some_and(|session| session.ending)
+        {
+            return Some((Reason::SessionEnded, "the session is ending; begin a new one"));
+        }
+        if !known && self.sessions.len() >= SESSIONS {
+            return Some((
+                Reason::Protocol,
+                "too many sessions; unmount some, or wait until silent ones end",
+            ));
+        }
+        None
+    }
+
+    fn welcome(&self, resumed: bool) -> v1::ServerMessage {
+        let welcome = v1::Welcome {
+            cluster: self.settings.cluster.as_bytes().to_vec(),
+            term: self.term.0,
+            lease_term_ms: self.settings.lease_term.as_millis() as u32,
+            session_timeout_ms: self.settings.session_timeout.as_millis() as u32,
+            map: Some(self.cluster.map(self.settings.min_replicas)),
+            resumed,
+        };
+        v1::ServerMessage {
+            message: Some(Message::Welcome(welcome)),
+        }
+    }
+
+    /// The table becomes what the client says, as far as it may: within what it held here, or, when this
+    /// coordinator is new, beside what others reclaimed. What it claims beyond that is recalled.
+    fn reclaim(
+        &mut self,
+        id: SessionId,
+        claims: &[(dfs_core::ids::Ino, LeaseMode, bool)],
+        locks: &[dfs_core::lock::Lock],
+    ) -> Result<(), Fault> {
+        let fresh = self
+            .grace
+            .as_ref()
+            .is_some_and(|grace| grace.absent.contains(&id));
+        let bounds: Vec<LeaseMode> = claims
+            .iter()
+            .map(|(ino, ..)| {
+                if fresh {
+                    LeaseMode::Exclusive
+                } else {
+                    self.leases.mode(id, *ino)
+                }
+            })
+            .collect();
+        self.recalls.drop_session(id);
+        let mut freed = self.leases.drop_session(id);
+        for ((ino, mode, open), bound) in claims.iter().zip(bounds) {
+            let held = self.leases.set(id, *ino, (*mode).min(bound), *open);
+            if held < *mode {
+                self.recall(id, *ino, held, false);
+            }
+        }
+        for lock in locks {
+            if let Err(conflict) = self.locks.set(id, lock) {
+                tracing::warn!(session = %id, ino = %lock.ino, holder = %conflict.session,
+                    "a lock could not be reclaimed");
+            }
+        }
+        freed.retain(|ino| self.parked.wants(*ino));
+        for ino in freed {
+            self.retry(ino)?;
+        }
+        Ok(())
+    }
+}

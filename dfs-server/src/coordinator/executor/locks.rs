@@ -1,0 +1,100 @@
+//! `fcntl` and `flock` requests of clients. A waiting one is answered when it is granted, cancelled, or its
+//! session ends; no thread is held.
+
+use super::Executor;
+use dfs_core::error::FsError;
+use dfs_core::ids::{Index, SessionId};
+use dfs_core::lock::Lock;
+use dfs_proto::convert::lock::LockAction;
+use dfs_proto::v1::{self, reply::Outcome};
+
+/// Locks and waits of one session.
+const LOCKS_MAX: usize = 1 << 17;
+
+impl Executor {
+    pub(super) fn on_lock(&mut self, session: SessionId, op_id: u64, lock: Lock, action: LockAction) {
+        if self.grace.as_ref().is_some_and(|grace| !grace.only(session)) {
+            if let Some(grace) = &mut self.grace {
+                grace.locks.push((session, op_id, lock, action));
+            }
+            return;
+        }
+        let outcome = match action {
+            LockAction::Test => {
+                let conflict = self
+                    .locks
+                    .test(session, &lock)
+                    .map(|conflict| conflict.lock.into());
+                Some(Outcome::Lock(v1::LockReply { conflict }))
+            }
+            LockAction::Try if self.locks_full(session) => Some(error(FsError::NoLocks)),
+            LockAction::Wait if self.locks_full(session) => Some(error(FsError::NoLocks)),
+            LockAction::Try => {
+                let conflict = self
+                    .locks
+                    .set(session, &lock)
+                    .err()
+                    .map(|conflict| conflict.lock.into());
+                Some(Outcome::Lock(v1::LockReply { conflict }))
+            }
+            LockAction::Wait => match self.locks.wait(session, op_id, &lock) {
+                Ok(true) => Some(granted()),
+                Ok(false) => None,
+                Err(refusal) => Some(error(refusal)),
+            },
+        };
+        if let Some(outcome) = outcome {
+            self.answer_lock(session, op_id, outcome);
+        }
+        self.answer_granted();
+    }
+
+    fn locks_full(&self, session: SessionId) -> bool {
+        // Counting walks the table: only done when the table as a whole is large.
+        self.sessions
+            .get(&session)
+            .is_some_and(|own| own.executing.len() > LOCKS_MAX)
+    }
+
+    /// A waiter was interrupted: it is answered with `Interrupted` unless it was granted before.
+    pub(super) fn cancel_lock(&mut self, session: SessionId, op_id: u64) {
+        if let Some(grace) = &mut self.grace {
+            let before = grace.locks.len();
+            grace
+                .locks
+                .retain(|(whose, id, _, _)| (*whose, *id) != (session, op_id));
+            if grace.locks.len() < before {
+                self.answer_lock(session, op_id, error(FsError::Interrupted));
+                return;
+            }
+        }
+        if self.locks.cancel(session, op_id) {
+            self.answer_lock(session, op_id, error(FsError::Interrupted));
+        }
+    }
+
+    /// Tells the waiters whose turn has come.
+    pub(super) fn answer_granted(&mut self) {
+        for event in self.locks.granted() {
+            self.answer_lock(event.session, event.ticket, granted());
+        }
+    }
+
+    fn answer_lock(&mut self, session: SessionId, op_id: u64, outcome: Outcome) {
+        let reply = v1::Reply {
+            op_id,
+            outcome: Some(outcome),
+            grants: Vec::new(),
+            touched: Vec::new(),
+        };
+        self.reply(session, Index(0), reply);
+    }
+}
+
+fn granted() -> Outcome {
+    Outcome::Lock(v1::LockReply { conflict: None })
+}
+
+fn error(error: FsError) -> Outcome {
+    Outcome::Error(u32::from(error.code()))
+}

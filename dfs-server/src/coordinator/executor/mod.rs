@@ -1,0 +1,276 @@
+//! The executor: one thread owns the volume's view, sessions, leases, locks and the picture of the datanodes,
+//! and takes events in order. This file has the owner and its loop; each kind of event and each transition is a
+//! function in a file of its own. It knows no socket: streams and services send events and receive messages.
+
+mod answer;
+mod attempt;
+mod beat;
+mod calls;
+mod cluster;
+mod commit;
+mod deliver;
+mod event;
+mod grace;
+mod grants;
+mod hello;
+mod leases;
+mod leave;
+mod locks;
+mod own;
+mod parked;
+mod recall;
+mod reload;
+mod session;
+mod status;
+#[cfg(test)]
+mod tests;
+mod tick;
+
+pub use event::{Beat, Body, Call, Event, Greeting, Outcome};
+pub use status::{NodeFigures, Status};
+
+use super::Settings;
+use super::inbox::{Completion, Inbox, WriterError};
+use super::limits::{RECORD_BYTES, RECORDS_IN_FLIGHT, TICK};
+use super::state::{Overlay, Store};
+use super::writer::Writer;
+use cluster::Cluster;
+use commit::Batch;
+use dfs_core::ids::{Index, Ino, SessionId, Term};
+use dfs_core::lease::LeaseTable;
+use dfs_core::lock::LockTable;
+use dfs_core::record::Record;
+use dfs_core::types::Timestamp;
+use dfs_core::view::ViewError;
+use grace::Grace;
+use parked::Parked;
+use recall::Recalls;
+use session::Session;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Events taken before the batch is offered to the writer: keeps the first one's delay short.
+const EVENTS_PER_ROUND: usize = 256;
+
+/// Why the executor stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error(transparent)]
+    Writer(#[from] WriterError),
+    #[error(transparent)]
+    View(#[from] ViewError),
+    #[error(transparent)]
+    State(#[from] super::state::StateError),
+}
+
+/// An answer that leaves when its index is durable.
+type Waiting = (Index, Box<dyn FnOnce() + Send>);
+
+/// The owner of everything that changes; no lock is needed around it.
+pub struct Executor {
+    settings: Arc<Settings>,
+    inbox: Inbox,
+    writer: Writer,
+    term: Term,
+
+    view: Overlay,
+    batch: Batch,
+    /// Records that the writer has, oldest first.
+    in_flight: VecDeque<Arc<Record>>,
+    durable: Index,
+    /// Bytes of log since the last checkpoint.
+    log_bytes: u64,
+    counters: commit::Counters,
+
+    sessions: HashMap<SessionId, Session>,
+    /// Sessions with messages that may be ready to leave.
+    unsent: HashSet<SessionId>,
+    leases: LeaseTable,
+    locks: LockTable,
+    recalls: Recalls,
+    parked: Parked,
+    grace: Option<Grace>,
+
+    cluster: Cluster,
+    /// Answers to the coordinator's own callers.
+    waiting: Vec<Waiting>,
+    /// Set by the watch over the disk: only shrinking work is taken.
+    disk_low: Arc<AtomicBool>,
+    last_tick: Instant,
+    stopping: bool,
+}
+
+impl Executor {
+    /// Reads sessions, replies, nodes, sets and counters from the recovered store.
+    pub fn new(
+        settings: Arc<Settings>,
+        inbox: Inbox,
+        writer: Writer,
+        store: Store,
+        term: Term,
+        disk_low: Arc<AtomicBool>,
+    ) -> Result<Executor, Fault> {
+        let applied = store.applied()?;
+        let now = Instant::now();
+        let mut executor = Executor {
+            batch: Batch::new(applied.next()),
+            cluster: Cluster::new(term),
+            view: Overlay::new(store),
+            in_flight: VecDeque::new(),
+            durable: applied,
+            log_bytes: 0,
+            counters: commit::Counters::default(),
+            sessions: HashMap::new(),
+            unsent: HashSet::new(),
+            leases: LeaseTable::new(),
+            locks: LockTable::new(),
+            recalls: Recalls::default(),
+            parked: Parked::default(),
+            grace: None,
+            waiting: Vec::new(),
+            last_tick: now,
+            stopping: false,
+            settings,
+            inbox,
+            writer,
+            term,
+            disk_low,
+        };
+        executor.reload(now)?;
+        Ok(executor)
+    }
+
+    /// Serves until told to stop (all that was accepted is durable then) or until something below fails.
+    pub fn run(mut self) -> Result<(), Fault> {
+        let result = self.serve();
+        if let Err(fault) = &result {
+            tracing::error!(%fault, "the coordinator stops");
+        }
+        self.refuse_all(result.is_ok());
+        self.inbox.close();
+        result
+    }
+
+    fn serve(&mut self) -> Result<(), Fault> {
+        loop {
+            let full = self.stopping
+                || (self.in_flight.len() >= RECORDS_IN_FLIGHT && self.batch.bytes() >= RECORD_BYTES);
+            let idle = self.batch.is_empty() || !self.in_flight.is_empty();
+            let wait = if idle { TICK } else { Duration::ZERO };
+            let (completions, events) = self.inbox.take(wait, full, EVENTS_PER_ROUND);
+            for completion in completions {
+                self.complete(completion)?;
+            }
+            for event in events {
+                self.on_event(event)?;
+            }
+            if self.last_tick.elapsed() >= TICK {
+                self.tick()?;
+            }
+            self.submit();
+            self.deliver();
+            if self.stopping && self.batch.is_empty() && self.in_flight.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Event) -> Result<(), Fault> {
+        match event {
+            Event::Hello(greeting) => self.hello(*greeting),
+            Event::Calls {
+                session,
+                stream,
+                calls,
+            } => self.on_calls(session, stream, calls),
+            Event::LeaseAck {
+                session,
+                stream,
+                ino,
+                mode,
+                open,
+                number,
+            } => {
+                if self.heard(session, stream) {
+                    self.lease_ack(session, ino, mode, open, number)?;
+                }
+                Ok(())
+            }
+            Event::Heartbeat { session, stream } => {
+                self.on_heartbeat(session, stream);
+                Ok(())
+            }
+            Event::CancelLock {
+                session,
+                stream,
+                op_id,
+            } => {
+                if self.heard(session, stream) {
+                    self.cancel_lock(session, op_id);
+                }
+                Ok(())
+            }
+            Event::Goodbye { session, stream } => self.goodbye(session, stream),
+            Event::Closed { session, stream } => {
+                self.stream_closed(session, stream);
+                Ok(())
+            }
+            Event::Own { op, answer } => self.own(op, answer),
+            Event::Beat(beat, answer) => self.on_beat(beat, answer),
+            Event::Status(answer) => {
+                self.answer_status(answer);
+                Ok(())
+            }
+            Event::Trim(up_to) => {
+                self.log_bytes = 0;
+                self.writer.give(super::writer::Job::Trim(up_to));
+                Ok(())
+            }
+            Event::Stop => {
+                self.stopping = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn complete(&mut self, completion: Completion) -> Result<(), Fault> {
+        match completion {
+            Completion::Durable(index) => {
+                self.on_durable(index);
+                Ok(())
+            }
+            Completion::Applied(index) => {
+                self.on_applied(index);
+                Ok(())
+            }
+            Completion::Failed(error) => Err(error.into()),
+        }
+    }
+
+    /// The coordinator's clock: the only one that counts.
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp {
+            secs: since.as_secs() as i64,
+            nanos: since.subsec_nanos(),
+        }
+    }
+
+    /// Whether the session holds the inode in a way that nobody else can disturb.
+    fn covered(
+        &self,
+        session: SessionId,
+        reads: &std::collections::BTreeSet<Ino>,
+        writes: &std::collections::BTreeSet<Ino>,
+    ) -> bool {
+        use dfs_core::types::LeaseMode;
+        writes
+            .iter()
+            .all(|ino| self.leases.mode(session, *ino) == LeaseMode::Exclusive)
+            && reads
+                .iter()
+                .all(|ino| self.leases.mode(session, *ino) >= LeaseMode::Shared)
+    }
+}

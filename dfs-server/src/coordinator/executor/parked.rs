@@ -1,0 +1,112 @@
+//! Operations that wait for leases of others. Each remembers every inode that it ever waited for, so that no new
+//! lease slips in on one of them while another is still being recalled.
+
+use super::event::Outcome;
+use dfs_core::ids::{Ino, SessionId};
+use dfs_core::op::Op;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// Who gets the answer.
+pub enum Caller {
+    Session { id: SessionId, op_id: u64 },
+    Own(oneshot::Sender<Outcome>),
+}
+
+impl Caller {
+    /// Whose leases do not conflict.
+    pub fn session(&self) -> SessionId {
+        match self {
+            Caller::Session { id, .. } => *id,
+            Caller::Own(_) => SessionId::COORDINATOR,
+        }
+    }
+}
+
+/// An operation that was taken and not yet executed.
+pub struct Pending {
+    pub caller: Caller,
+    pub op: Op,
+    pub since: Instant,
+    /// Inodes that it had to wait for.
+    pub wanted: BTreeSet<Ino>,
+}
+
+impl Pending {
+    pub fn new(caller: Caller, op: Op) -> Pending {
+        Pending {
+            caller,
+            op,
+            since: Instant::now(),
+            wanted: BTreeSet::new(),
+        }
+    }
+}
+
+#[derive(Default)]
+pub struct Parked {
+    next: u64,
+    /// In the order of arrival.
+    pending: BTreeMap<u64, Pending>,
+    by_ino: HashMap<Ino, BTreeSet<u64>>,
+    /// Chunk requests that wait for a datanode, apart from leases.
+    pub for_nodes: Vec<Pending>,
+}
+
+impl Parked {
+    /// Puts an operation away until one of its wanted inodes is freed.
+    pub fn park(&mut self, pending: Pending) {
+        self.next += 1;
+        for ino in &pending.wanted {
+            self.by_ino.entry(*ino).or_default().insert(self.next);
+        }
+        self.pending.insert(self.next, pending);
+    }
+
+    /// Takes out, in order, what waits for the inode.
+    pub fn take(&mut self, ino: Ino) -> Vec<Pending> {
+        let tickets = self.by_ino.get(&ino).cloned().unwrap_or_default();
+        tickets
+            .into_iter()
+            .filter_map(|ticket| self.remove(ticket))
+            .collect()
+    }
+
+    /// Takes out what a session asked for: it is gone.
+    pub fn drop_session(&mut self, session: SessionId) {
+        let tickets: Vec<u64> = self
+            .pending
+            .iter()
+            .filter(|(_, pending)| pending.caller.session() == session)
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        for ticket in tickets {
+            self.remove(ticket);
+        }
+        self.for_nodes
+            .retain(|pending| pending.caller.session() != session);
+    }
+
+    /// Whether somebody waits for the inode.
+    pub fn wants(&self, ino: Ino) -> bool {
+        self.by_ino.contains_key(&ino)
+    }
+
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    fn remove(&mut self, ticket: u64) -> Option<Pending> {
+        let pending = self.pending.remove(&ticket)?;
+        for ino in &pending.wanted {
+            if let Some(tickets) = self.by_ino.get_mut(ino) {
+                tickets.remove(&ticket);
+                if tickets.is_empty() {
+                    self.by_ino.remove(ino);
+                }
+            }
+        }
+        Some(pending)
+    }
+}

@@ -1,0 +1,1 @@
+//! The executor with fake clients over in-process streams.

@@ -1,0 +1,75 @@
+//! What happens by the clock: overdue leases, silent sessions, the end of the grace period, silent datanodes,
+//! heartbeats to clients.
+
+use super::session::Outgoing;
+use super::{Executor, Fault};
+use dfs_core::ids::{Index, SessionId};
+use dfs_proto::v1::{self, server_message::Message};
+use std::time::{Duration, Instant};
+
+/// A client that was told nothing for this long is told that the coordinator lives.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+impl Executor {
+    pub(super) fn tick(&mut self) -> Result<(), Fault> {
+        let now = Instant::now();
+        self.last_tick = now;
+        self.end_grace(now)?;
+        self.revoke_overdue(now)?;
+        self.end_silent(now)?;
+        if self.cluster.tick(now) {
+            self.push_map();
+        }
+        if !self.parked.for_nodes.is_empty() {
+            self.retry_for_nodes()?;
+        }
+        self.heartbeats(now);
+        Ok(())
+    }
+
+    /// A client's heartbeat is answered at once: by that it knows that its leases are still trusted.
+    pub(super) fn on_heartbeat(&mut self, session: SessionId, stream: u64) {
+        if self.heard(session, stream) {
+            self.send(session, Index(0), Outgoing::Message(heartbeat()));
+        }
+    }
+
+    fn heartbeats(&mut self, now: Instant) {
+        let quiet: Vec<SessionId> = self
+            .sessions
+            .iter()
+            .filter(|(_, own)| own.stream.is_some() && now.saturating_duration_since(own.told) > HEARTBEAT)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in quiet {
+            self.send(id, Index(0), Outgoing::Message(heartbeat()));
+        }
+    }
+
+    /// Tells every client where chunks are now.
+    pub(super) fn push_map(&mut self) {
+        let map = self.cluster.map(self.settings.min_replicas);
+        let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in sessions {
+            let message = v1::ServerMessage {
+                message: Some(Message::Map(map.clone())),
+            };
+            self.send(id, self.batch_or_durable(), Outgoing::Message(message));
+        }
+    }
+
+    /// The index after which the present picture of the cluster is durable.
+    pub(super) fn batch_or_durable(&self) -> Index {
+        if self.batch.is_empty() {
+            self.in_flight.back().map_or(Index(0), |record| record.index)
+        } else {
+            self.batch.index
+        }
+    }
+}
+
+fn heartbeat() -> v1::ServerMessage {
+    v1::ServerMessage {
+        message: Some(Message::Heartbeat(v1::Heartbeat {})),
+    }
+}

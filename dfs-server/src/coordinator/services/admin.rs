@@ -1,0 +1,227 @@
+//! What operators ask: the state of the cluster, one inode, all rows, a repair.
+
+use super::{inspect, rows, stopping};
+use crate::coordinator::executor::{Event, Status as Figures};
+use crate::coordinator::limits::BAD_COPIES;
+use crate::coordinator::{Handle, checkpoint};
+use dfs_core::keys;
+use dfs_core::view::View;
+use dfs_proto::convert::ids::{node_id, session_id_bytes, stored_chunk};
+use dfs_proto::v1::admin_server::Admin;
+use dfs_proto::v1::{
+    InspectReply, InspectRequest, Node, NodeStatus, RepairReply, RepairRequest, ReplicaSet, RowBatch,
+    RowsRequest, SessionStatus, StatusReply, StatusRequest,
+};
+use std::ops::ControlFlow;
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+/// Rows counted for a status; more are shown as this many.
+const COUNT_MAX: u64 = 1_000_000;
+
+pub struct Service {
+    handle: Handle,
+}
+
+impl Service {
+    pub fn new(handle: Handle) -> Service {
+        Service { handle }
+    }
+
+    async fn figures(&self) -> Result<Figures, Status> {
+        let (answer, answered) = oneshot::channel();
+        self.handle
+            .inbox
+            .send(Event::Status(answer))
+            .await
+            .map_err(|_| stopping())?;
+        answered.await.map_err(|_| stopping())
+    }
+}
+
+/// Runs what reads the disk away from the network's threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Status> + Send + 'static,
+) -> Result<T, Status> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Status::internal(error.to_string()))?
+}
+
+#[tonic::async_trait]
+impl Admin for Service {
+    type RowsStream = ReceiverStream<Result<RowBatch, Status>>;
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        let figures = self.figures().await?;
+        let handle = self.handle.clone();
+        let (missing, garbage, checkpoint) = blocking(move || {
+            let internal = |error: String| Status::internal(error);
+            let missing = count(&handle.store, keys::prefix::missing())?;
+            let garbage = count(&handle.store, keys::prefix::garbage())?;
+            let checkpoint =
+                checkpoint::newest(&handle.settings.data_dir).map_err(|error| internal(error.to_string()))?;
+            Ok((missing, garbage, checkpoint))
+        })
+        .await?;
+        let reasons = reasons(&figures, missing, self.handle.settings.replication);
+        let settings = &self.handle.settings;
+        Ok(Response::new(StatusReply {
+            health: health(&figures, &reasons).to_owned(),
+            reasons,
+            cluster: settings.cluster.as_bytes().to_vec(),
+            volume: settings.volume.clone(),
+            term: figures.term.0,
+            log_index: figures.durable.0,
+            checkpoint_index: checkpoint.0,
+            nodes: nodes(&figures),
+            sessions: sessions(&figures),
+            chunks_missing_copies: missing,
+            chunks_awaiting_deletion: garbage,
+            usage: Some(figures.usage.into()),
+            replication: settings.replication as u32,
+            min_replicas: settings.min_replicas as u32,
+            sets: sets(&figures),
+        }))
+    }
+
+    async fn inspect(&self, request: Request<InspectRequest>) -> Result<Response<InspectReply>, Status> {
+        let figures = self.figures().await?;
+        let handle = self.handle.clone();
+        let request = request.into_inner();
+        blocking(move || inspect::inspect(&handle, &figures, request))
+            .await
+            .map(Response::new)
+    }
+
+    async fn rows(&self, request: Request<RowsRequest>) -> Result<Response<Self::RowsStream>, Status> {
+        let prefix = request.into_inner().prefix;
+        let store = self.handle.store.clone();
+        let moment = blocking(move || {
+            store
+                .moment()
+                .map_err(|error| Status::internal(error.to_string()))
+        })
+        .await?;
+        Ok(Response::new(rows::stream(moment, prefix)))
+    }
+
+    async fn repair(&self, request: Request<RepairRequest>) -> Result<Response<RepairReply>, Status> {
+        let copies = request.into_inner().copies;
+        if copies.len() > BAD_COPIES {
+            return Err(Status::invalid_argument(format!(
+                "more than {BAD_COPIES} copies; ask in parts"
+            )));
+        }
+        for copy in copies {
+            let chunk = stored_chunk(copy.chunk, "BadCopy.chunk")?;
+            let node = node_id(copy.node, "BadCopy.node")?;
+            self.handle
+                .bad_copies
+                .send((chunk, node))
+                .await
+                .map_err(|_| stopping())?;
+        }
+        Ok(Response::new(RepairReply {}))
+    }
+}
+
+fn count(view: &dyn View, (start, end): keys::KeyRange) -> Result<u64, Status> {
+    let mut rows = 0;
+    view.scan(&start, &end, &mut |_, _| {
+        rows += 1;
+        if rows == COUNT_MAX {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })
+    .map_err(|error| Status::internal(error.to_string()))?;
+    Ok(rows)
+}
+
+fn reasons(figures: &Figures, missing: u64, replication: usize) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for (id, node) in &figures.nodes {
+        if !node.alive {
+            reasons.push(format!("datanode {id} ({}) is silent", node.row.address));
+        } else if !node.problem.is_empty() {
+            reasons.push(format!("datanode {id} ({}): {}", node.row.address, node.problem));
+        } else if node.capacity > 0 && node.free == 0 {
+            reasons.push(format!("datanode {id} ({}) is full", node.row.address));
+        }
+    }
+    if figures.sets.is_empty() {
+        reasons.push(format!(
+            "no replica set: {replication} datanodes are needed, {} are known",
+            figures.nodes.len()
+        ));
+    }
+    if missing > 0 {
+        reasons.push(format!(
+            "{missing} copies of chunks are missing and wait for repair"
+        ));
+    }
+    if figures.disk_low {
+        reasons.push("the coordinator's disk is nearly full: only deletions are taken".to_owned());
+    }
+    if figures.grace {
+        reasons.push("waiting for the clients of before the restart".to_owned());
+    }
+    reasons
+}
+
+fn health(figures: &Figures, reasons: &[String]) -> &'static str {
+    let living = |members: &[dfs_core::ids::NodeId]| {
+        members
+            .iter()
+            .any(|id| figures.nodes.get(id).is_some_and(|node| node.alive))
+    };
+    let served = !figures.sets.is_empty() && figures.sets.values().all(|set| living(&set.members));
+    match (served && !figures.disk_low, reasons.is_empty()) {
+        (false, _) => "HEALTH_ERR",
+        (true, false) => "HEALTH_WARN",
+        (true, true) => "HEALTH_OK",
+    }
+}
+
+fn nodes(figures: &Figures) -> Vec<NodeStatus> {
+    let status =
+        |(id, node): (&dfs_core::ids::NodeId, &crate::coordinator::executor::NodeFigures)| NodeStatus {
+            node: Some(Node {
+                id: id.0,
+                address: node.row.address.clone(),
+                alive: node.alive,
+                zone: node.row.zone.clone(),
+            }),
+            capacity_bytes: node.capacity,
+            used_bytes: node.used,
+            free_bytes: node.free,
+            chunks: node.chunks,
+            last_seen_ms: node.silent.as_millis() as u64,
+            problem: node.problem.clone(),
+        };
+    figures.nodes.iter().map(status).collect()
+}
+
+fn sets(figures: &Figures) -> Vec<ReplicaSet> {
+    let set = |(id, set): (&dfs_core::ids::SetId, &dfs_core::rows::SetRow)| ReplicaSet {
+        id: id.0,
+        epoch: set.epoch,
+        members: set.members.iter().map(|node| node.0).collect(),
+    };
+    figures.sets.iter().map(set).collect()
+}
+
+fn sessions(figures: &Figures) -> Vec<SessionStatus> {
+    let sessions = figures.sessions.iter().map(|session| SessionStatus {
+        session: session_id_bytes(session.id),
+        client: session.client.clone(),
+        last_seen_ms: session.silent.as_millis() as u64,
+        leases: session.leases,
+        locks: session.locks,
+        connected: session.connected,
+    });
+    sessions.collect()
+}

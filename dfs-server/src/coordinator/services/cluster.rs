@@ -1,0 +1,66 @@
+//! Beats of datanodes.
+
+use super::stopping;
+use crate::coordinator::Handle;
+use crate::coordinator::executor::{Beat, Event};
+use dfs_proto::convert::ids::uuid;
+use dfs_proto::v1::cluster_server::Cluster;
+use dfs_proto::v1::{BeatReply, NodeBeat};
+use tokio::sync::oneshot;
+use tonic::{Request, Response, Status};
+
+/// Longest address and zone.
+const TEXT_MAX: usize = 256;
+
+pub struct Service {
+    handle: Handle,
+}
+
+impl Service {
+    pub fn new(handle: Handle) -> Service {
+        Service { handle }
+    }
+}
+
+#[tonic::async_trait]
+impl Cluster for Service {
+    async fn beat(&self, request: Request<NodeBeat>) -> Result<Response<BeatReply>, Status> {
+        let beat = request.into_inner();
+        let own = self.handle.settings.cluster;
+        if !beat.cluster.is_empty() && beat.cluster != own.as_bytes() {
+            return Err(Status::failed_precondition(format!(
+                "this is cluster {own}; the datanode belongs to another: give it the right coordinator"
+            )));
+        }
+        if beat.address.len() > TEXT_MAX || beat.zone.len() > TEXT_MAX || beat.problem.len() > TEXT_MAX {
+            return Err(Status::invalid_argument(format!(
+                "a text is longer than {TEXT_MAX} bytes"
+            )));
+        }
+        let beat = Beat {
+            uuid: uuid(&beat.node, "NodeBeat.node")?,
+            address: beat.address,
+            zone: beat.zone,
+            capacity: beat.capacity_bytes,
+            used: beat.used_bytes,
+            free: beat.free_bytes,
+            chunks: beat.chunks,
+            problem: beat.problem,
+        };
+        let (answer, answered) = oneshot::channel();
+        self.handle
+            .inbox
+            .send(Event::Beat(beat, answer))
+            .await
+            .map_err(|_| stopping())?;
+        let (node, term) = answered
+            .await
+            .map_err(|_| stopping())?
+            .map_err(Status::failed_precondition)?;
+        Ok(Response::new(BeatReply {
+            cluster: own.as_bytes().to_vec(),
+            node,
+            term: term.0,
+        }))
+    }
+}

@@ -1,0 +1,241 @@
+//! The session stream of a client: checks and converts what it sends, forwards it to the executor in order, and
+//! passes on what the executor sends. One task for each stream.
+
+use super::stopping;
+use crate::coordinator::Handle;
+use crate::coordinator::executor::{Body, Call, Event, Greeting};
+use crate::coordinator::limits::{RECLAIM, SESSION_CALLS, STREAM_MESSAGES};
+use dfs_core::ids::SessionId;
+use dfs_proto::convert::{held_lease, lease_ack, lock, session_id};
+use dfs_proto::v1::client_message::Message;
+use dfs_proto::v1::metadata_server::Metadata;
+use dfs_proto::v1::refused::Reason;
+use dfs_proto::v1::{self, ClientMessage, ServerMessage};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// The protocol's version that this coordinator speaks.
+const PROTOCOL: u32 = 1;
+/// How long a new stream may take to say hello.
+const HELLO_WAIT: Duration = Duration::from_secs(10);
+
+static NEXT_STREAM: AtomicU64 = AtomicU64::new(1);
+
+pub struct Service {
+    handle: Handle,
+}
+
+impl Service {
+    pub fn new(handle: Handle) -> Service {
+        Service { handle }
+    }
+}
+
+#[tonic::async_trait]
+impl Metadata for Service {
+    type SessionStream = ReceiverStream<Result<ServerMessage, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<ClientMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let mut incoming = request.into_inner();
+        let (out, answers) = mpsc::channel(1);
+        let (messages, queue) = mpsc::channel(STREAM_MESSAGES);
+        tokio::spawn(pass_on(queue, out));
+        let handle = self.handle.clone();
+        tokio::spawn(async move {
+            let hello = tokio::time::timeout(HELLO_WAIT, incoming.next()).await;
+            let greeting = match hello {
+                Ok(Some(Ok(ClientMessage {
+                    message: Some(Message::Hello(hello)),
+                }))) => greet(&handle, hello, messages.clone()),
+                _ => Err((
+                    Reason::Protocol,
+                    "the first message of a stream is Hello".to_owned(),
+                )),
+            };
+            match greeting {
+                Ok(greeting) => {
+                    drop(messages);
+                    serve(&handle, greeting, incoming).await;
+                }
+                Err((reason, message)) => refuse(&messages, reason, message),
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(answers)))
+    }
+}
+
+/// The executor's messages, onto the wire; ends when either side is gone.
+async fn pass_on(mut queue: mpsc::Receiver<ServerMessage>, out: mpsc::Sender<Result<ServerMessage, Status>>) {
+    while let Some(message) = queue.recv().await {
+        if out.send(Ok(message)).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn refuse(messages: &mpsc::Sender<ServerMessage>, reason: Reason, message: String) {
+    tracing::warn!(message, "a stream was refused");
+    let refused = v1::Refused {
+        reason: reason.into(),
+        message,
+    };
+    let message = Some(v1::server_message::Message::Refused(refused));
+    if messages.try_send(ServerMessage { message }).is_err() {
+        tracing::debug!("the refused client is gone");
+    }
+}
+
+fn greet(
+    handle: &Handle,
+    hello: v1::Hello,
+    messages: mpsc::Sender<ServerMessage>,
+) -> Result<Greeting, (Reason, String)> {
+    if hello.protocol != PROTOCOL {
+        let message = format!("protocol {} is not spoken here, but {PROTOCOL}", hello.protocol);
+        return Err((Reason::Protocol, message));
+    }
+    if hello.volume != handle.settings.volume {
+        return Err((
+            Reason::NoVolume,
+            format!("there is no volume {:?} here", hello.volume),
+        ));
+    }
+    if hello.leases.len() + hello.locks.len() > RECLAIM {
+        return Err((Reason::Protocol, format!("more than {RECLAIM} leases and locks")));
+    }
+    let wrong = |error: dfs_proto::WireError| (Reason::Protocol, error.to_string());
+    let leases = hello
+        .leases
+        .into_iter()
+        .map(held_lease)
+        .collect::<Result<_, _>>()
+        .map_err(wrong)?;
+    let locks = hello
+        .locks
+        .into_iter()
+        .map(TryInto::try_into)
+        .collect::<Result<_, _>>()
+        .map_err(wrong)?;
+    let mut client = hello.client;
+    client.truncate(client.floor_char_boundary(256));
+    Ok(Greeting {
+        session: session_id(&hello.session).map_err(wrong)?,
+        stream: NEXT_STREAM.fetch_add(1, Ordering::Relaxed),
+        client,
+        resume: hello.resume,
+        leases,
+        locks,
+        messages,
+    })
+}
+
+/// Forwards the client's messages until its stream ends or it breaks the protocol.
+async fn serve(handle: &Handle, greeting: Greeting, mut incoming: Streaming<ClientMessage>) {
+    let (session, stream) = (greeting.session, greeting.stream);
+    if handle.inbox.send(Event::Hello(Box::new(greeting))).await.is_err() {
+        return;
+    }
+    loop {
+        let event = match incoming.next().await {
+            Some(Ok(ClientMessage {
+                message: Some(message),
+            })) => event(handle, session, stream, message),
+            Some(Ok(_)) | None => break,
+            Some(Err(status)) => {
+                tracing::debug!(%session, %status, "a client's stream broke");
+                break;
+            }
+        };
+        let event = match event {
+            Ok(Some(event)) => event,
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::warn!(%session, %error, "a client sent what cannot be understood; its stream is closed");
+                break;
+            }
+        };
+        if handle.inbox.send(event).await.is_err() {
+            return;
+        }
+    }
+    if handle.inbox.send_now(Event::Closed { session, stream }).is_err() {
+        tracing::debug!("{}", stopping());
+    }
+}
+
+type Understood = Result<Option<Event>, dfs_proto::WireError>;
+
+fn event(handle: &Handle, session: SessionId, stream: u64, message: Message) -> Understood {
+    Ok(Some(match message {
+        Message::Calls(calls) if calls.calls.len() > SESSION_CALLS => {
+            return Err(dfs_proto::WireError::TooLong {
+                field: "Calls.calls",
+                len: calls.calls.len(),
+                max: SESSION_CALLS,
+            });
+        }
+        Message::Calls(calls) => {
+            let calls = calls.calls.into_iter().map(call).collect::<Result<_, _>>()?;
+            Event::Calls {
+                session,
+                stream,
+                calls,
+            }
+        }
+        Message::LeaseAck(ack) => {
+            let (ino, mode, open, number) = lease_ack(ack)?;
+            Event::LeaseAck {
+                session,
+                stream,
+                ino,
+                mode,
+                open,
+                number,
+            }
+        }
+        Message::Heartbeat(_) => Event::Heartbeat { session, stream },
+        Message::CancelLock(cancel) => Event::CancelLock {
+            session,
+            stream,
+            op_id: cancel.op_id,
+        },
+        Message::Goodbye(_) => Event::Goodbye { session, stream },
+        Message::BadCopy(bad) => {
+            let chunk = dfs_proto::convert::ids::stored_chunk(bad.chunk, "BadCopy.chunk")?;
+            let node = dfs_proto::convert::ids::node_id(bad.node, "BadCopy.node")?;
+            tracing::warn!(%session, %chunk, %node, reason = bad.reason, "a client met a bad copy");
+            if handle.bad_copies.try_send((chunk, node)).is_err() {
+                tracing::debug!("too many reports of bad copies: the inventory will find this one");
+            }
+            return Ok(None);
+        }
+        Message::Hello(_) => {
+            return Err(dfs_proto::WireError::Disorder {
+                field: "ClientMessage.hello",
+            });
+        }
+    }))
+}
+
+fn call(call: v1::Call) -> Result<Call, dfs_proto::WireError> {
+    let absent = dfs_proto::WireError::Absent { field: "Call.body" };
+    let body = match call.body.ok_or(absent)? {
+        v1::call::Body::Op(op) => Body::Op(op.try_into()?),
+        v1::call::Body::Lock(request) => {
+            let (lock, action) = lock::lock_request(request)?;
+            Body::Lock(lock, action)
+        }
+    };
+    Ok(Call {
+        op_id: call.op_id,
+        acked_below: call.acked_below,
+        body,
+    })
+}

