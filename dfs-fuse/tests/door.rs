@@ -423,3 +423,51 @@ fn a_lost_server_is_detached_by_force_and_mountpoints_are_checked() {
     assert!(refusal(Path::new("/no/such/place")).contains("No such file"));
     assert!(mount::check_mountpoint(m.directory.path(), true).is_ok());
 }
+
+#[test]
+fn a_storm_of_signals_loses_no_caller() {
+    const CALLERS: usize = 8;
+    const STORM: Duration = Duration::from_millis(1500);
+    let m = Mount::new(long(), Threads::default());
+    fs::write(m.path("locked"), b"").unwrap();
+    catch(Signal::SIGALRM);
+    let end = Instant::now() + STORM;
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|i| {
+            let path = m.path("locked");
+            let caller = move || {
+                let (mut taken, mut interrupted) = (0, 0);
+                while Instant::now() < end {
+                    let Ok(file) = fs::File::open(&path) else { continue };
+                    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) } == 0 {
+                        taken += 1;
+                        std::thread::sleep(Duration::from_micros(300));
+                    } else {
+                        interrupted += 1;
+                    }
+                }
+                (taken, interrupted)
+            };
+            std::thread::Builder::new()
+                .name(format!("caller {i}"))
+                .spawn(caller)
+                .unwrap()
+        })
+        .collect();
+    while Instant::now() < end {
+        for caller in &callers {
+            assert_eq!(
+                unsafe { libc::pthread_kill(caller.as_pthread_t(), libc::SIGALRM) },
+                0
+            );
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+    let results: Vec<(u32, u32)> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
+    let (taken, interrupted) = results
+        .iter()
+        .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    assert!(taken > 100 && interrupted > 10, "{results:?}");
+    assert_eq!(m.fs.waiting(), 0);
+    m.unmount();
+}

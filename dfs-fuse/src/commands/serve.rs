@@ -51,6 +51,7 @@ pub fn serve(plan: Plan, usable: impl FnOnce() -> io::Result<()>) -> Result<(), 
     };
     tracing::info!(source = plan.attach.source, mountpoint = %mountpoint.display(), "mounted");
     serving.wait();
+    ending.stage.lock().unmounted = true;
     vfs.shutdown();
     tracing::info!(mountpoint = %mountpoint.display(), "unmounted");
     Ok(())
@@ -81,6 +82,8 @@ fn prepare(mountpoint: &std::path::Path) -> io::Result<()> {
 struct Stage {
     mountpoint: Option<PathBuf>,
     vfs: Option<Arc<Vfs>>,
+    /// The main thread flushes and ends by itself now.
+    unmounted: bool,
 }
 
 /// Ends the mount at SIGTERM and SIGINT; a second signal ends the process at once.
@@ -144,8 +147,11 @@ impl Ending {
                 tracing::error!(%error, mountpoint = %mountpoint.display(), "cannot unmount");
             }
         }
-        // Unless somebody still uses it (or a copy of it in another mount namespace), the main thread ends us before.
+        // Unless somebody still uses it (or a copy of it in another mount namespace), the main thread has taken over before.
         std::thread::sleep(END_GRACE);
+        if self.stage.lock().unmounted {
+            return;
+        }
         let Some(vfs) = vfs else { exit(1) };
         if let Err(error) = vfs.syncfs(&Caller::default()) {
             tracing::error!(%error, "what was written last may be lost");
