@@ -7,6 +7,7 @@ use crate::channel::Backoff;
 use crate::inode::Inode;
 use crate::wait::Patience;
 use dfs_core::error::{FsError, FsResult};
+use dfs_core::ids::Ino;
 use dfs_core::op::{AttrChanges, Commit, FileCommit, NewChunk, Op, SetTime};
 use dfs_core::types::LeaseMode;
 use std::sync::Arc;
@@ -173,10 +174,17 @@ impl Data {
         }
         let Some(new) = chunk.as_ref() else { return Err(FsError::Io) };
         self.turn(batch).await;
-        let commit = || commit(batch, new);
-        self.session.ask_built(commit).await?;
+        let mut lost = Vec::new();
+        let refused = {
+            let lost = &mut lost;
+            self.session.ask_built(|| commit(batch, new, lost)).await.err()
+        };
+        if let Some(error) = refused {
+            return Err(error);
+        }
         for part in &batch.parts {
-            self.landed(part, None);
+            let lost = lost.contains(&part.inode.ino).then_some(FsError::Io);
+            self.landed(part, lost);
         }
         self.landed.notify_waiters();
         Ok(())
@@ -255,12 +263,13 @@ fn is_final(error: FsError) -> bool {
     !matches!(error, FsError::NoSpace | FsError::QuotaExceeded | FsError::TimedOut | FsError::WouldBlock)
 }
 
-/// The commit as it is right at its place in the session's order.
-fn commit(batch: &Batch, chunk: &NewChunk) -> Option<Op> {
+/// The commit as it is right at its place in the session's order; `lost` gets the files whose lease is gone.
+fn commit(batch: &Batch, chunk: &NewChunk, lost: &mut Vec<Ino>) -> Option<Op> {
     let mut files = Vec::with_capacity(batch.parts.len());
     for Part { inode, flight, at } in &batch.parts {
         let state = inode.state.lock();
         if state.content.landed(flight.number) || state.lease < LeaseMode::Exclusive {
+            lost.push(inode.ino);
             continue;
         }
         files.push(FileCommit {

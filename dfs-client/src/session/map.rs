@@ -11,7 +11,6 @@ pub struct Map {
     /// UUID of the cluster; a datanode of another one refuses us.
     pub cluster: Vec<u8>,
     pub term: Term,
-    pub version: u64,
     pub min_replicas: usize,
     pub nodes: HashMap<NodeId, v1::Node>,
     pub sets: HashMap<SetId, Vec<NodeId>>,
@@ -23,7 +22,6 @@ impl Map {
         Map {
             cluster: self.cluster.clone(),
             term: self.term,
-            version: map.version,
             min_replicas: map.min_replicas as usize,
             nodes: map.nodes.into_iter().map(|node| (NodeId(node.id), node)).collect(),
             sets: map

@@ -131,6 +131,14 @@ impl Session {
         self.finish(number, slot, patience)
     }
 
+    /// Like `call`, for an operation made at its place in the session's order, as `ask_built` says.
+    pub fn call_built(&self, build: impl FnOnce() -> Op, patience: Patience<'_>) -> FsResult<Reply> {
+        let slot = Slot::default();
+        let filler = slot.clone();
+        let number = self.begin(|| Some(Body::op(build())), Box::new(move |answer| filler.fill(answer)));
+        self.finish(number, slot, patience)
+    }
+
     /// Performs two operations in order with one wait; both are on their way together.
     pub fn call_both(&self, first: Op, second: Op, patience: Patience<'_>) -> FsResult<(Reply, FsResult<Reply>)> {
         let slots = [Slot::default(), Slot::default()];

@@ -1,64 +1,132 @@
-//! The file system as the kernel's door calls it.
+//! The file system as the kernel's door calls it: synchronous, hits answered from memory in the calling thread,
+//! misses bounded by the mount's time-out and the caller's cancellation. One file per group of operations; the
+//! state is in `inode`, the content in `data`, the order of everything in `session`.
 
+mod attr;
+mod dir;
+mod fsync;
+mod handle;
+mod lock;
+mod lookup;
+mod mount;
+mod namespace;
+mod open;
+mod read;
+mod space;
+mod statfs;
 mod types;
+mod write;
+mod xattr;
 
 pub use types::*;
 
 use crate::config::MountConfig;
-use crate::wait::Cancel;
-use bytes::Bytes;
+use crate::data::Data;
+use crate::inode::apply::{Busy, Caches};
+use crate::inode::{Inode, State};
+use crate::session::Session;
+use crate::wait::Patience;
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::Ino;
-use dfs_core::lock::Lock;
-use dfs_core::op::{AttrChanges, RenameMode, XattrMode};
-use dfs_core::types::{Attr, FileKind};
+use dfs_core::op::{Op, Reply};
+use dfs_core::types::{Attr, LeaseMode, NAME_MAX, Timestamp};
+use handle::Handles;
+use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-pub struct Vfs {}
+/// How long a wait on an inode lasts before it looks at its caller's cancellation.
+const WAIT_TICK: Duration = Duration::from_millis(50);
 
-type LockDone = Box<dyn FnOnce(FsResult<()>) + Send>;
-const NOT_YET: FsError = FsError::NotSupported;
+/// A mounted volume, or a directory of one.
+pub struct Vfs {
+    config: MountConfig,
+    session: Arc<Session>,
+    caches: Arc<Caches>,
+    data: Arc<Data>,
+    handles: Handles,
+    kernel: Arc<RwLock<Option<Arc<dyn KernelCache>>>>,
+    /// The inode that the kernel calls 1.
+    root: Ino,
+    figures: Mutex<Option<statfs::Figures>>,
+    /// `None` when shut down.
+    runtime: Mutex<Option<tokio::runtime::Runtime>>,
+    tasks: tokio::runtime::Handle,
+}
 
-#[rustfmt::skip]
-#[allow(unused_variables)]
 impl Vfs {
-    pub fn start(config: MountConfig) -> Result<Arc<Vfs>, MountError> { Ok(Arc::new(Vfs {})) }
-    pub fn set_kernel_cache(&self, cache: Arc<dyn KernelCache>) {}
-    pub fn root_attr(&self) -> FsResult<Attr> { Err(NOT_YET) }
-    pub fn lookup(&self, caller: &Caller<'_>, parent: Ino, name: &[u8]) -> FsResult<Found> { Err(NOT_YET) }
-    pub fn forget(&self, ino: Ino, nlookup: u64) {}
-    pub fn getattr(&self, caller: &Caller<'_>, ino: Ino, fh: Option<u64>) -> FsResult<(Attr, Ttl)> { Err(NOT_YET) }
-    pub fn setattr(&self, caller: &Caller<'_>, ino: Ino, fh: Option<u64>, changes: AttrChanges) -> FsResult<(Attr, Ttl)> { Err(NOT_YET) }
-    pub fn readlink(&self, caller: &Caller<'_>, ino: Ino) -> FsResult<Vec<u8>> { Err(NOT_YET) }
-    #[allow(clippy::too_many_arguments)]
-    pub fn make(&self, caller: &Caller<'_>, parent: Ino, name: &[u8], kind: FileKind, mode: u32, umask: u32, rdev: u32, target: &[u8]) -> FsResult<Entry> { Err(NOT_YET) }
-    pub fn create(&self, caller: &Caller<'_>, parent: Ino, name: &[u8], mode: u32, umask: u32, flags: i32) -> FsResult<(Entry, Opened)> { Err(NOT_YET) }
-    pub fn tmpfile(&self, caller: &Caller<'_>, parent: Ino, mode: u32, umask: u32, flags: i32) -> FsResult<(Entry, Opened)> { Err(NOT_YET) }
-    pub fn unlink(&self, caller: &Caller<'_>, parent: Ino, name: &[u8]) -> FsResult<()> { Err(NOT_YET) }
-    pub fn rmdir(&self, caller: &Caller<'_>, parent: Ino, name: &[u8]) -> FsResult<()> { Err(NOT_YET) }
-    pub fn rename(&self, caller: &Caller<'_>, parent: Ino, name: &[u8], new_parent: Ino, new_name: &[u8], mode: RenameMode) -> FsResult<()> { Err(NOT_YET) }
-    pub fn link(&self, caller: &Caller<'_>, ino: Ino, new_parent: Ino, new_name: &[u8]) -> FsResult<Entry> { Err(NOT_YET) }
-    pub fn open(&self, caller: &Caller<'_>, ino: Ino, flags: i32, kill_suidgid: bool) -> FsResult<Opened> { Err(NOT_YET) }
-    pub fn read(&self, caller: &Caller<'_>, ino: Ino, fh: u64, offset: u64, size: u32) -> FsResult<Vec<Bytes>> { Err(NOT_YET) }
-    pub fn write(&self, caller: &Caller<'_>, ino: Ino, fh: u64, offset: u64, data: &[u8], kill_suidgid: bool) -> FsResult<usize> { Err(NOT_YET) }
-    pub fn flush(&self, caller: &Caller<'_>, ino: Ino, fh: u64, lock_owner: u64) -> FsResult<()> { Err(NOT_YET) }
-    pub fn release(&self, ino: Ino, fh: u64, flock_owner: Option<u64>) {}
-    pub fn fsync(&self, caller: &Caller<'_>, ino: Ino, fh: Option<u64>, datasync: bool) -> FsResult<()> { Err(NOT_YET) }
-    pub fn fsyncdir(&self, caller: &Caller<'_>, ino: Ino) -> FsResult<()> { Err(NOT_YET) }
-    pub fn syncfs(&self, caller: &Caller<'_>) -> FsResult<()> { Err(NOT_YET) }
-    pub fn opendir(&self, caller: &Caller<'_>, ino: Ino) -> FsResult<Opened> { Err(NOT_YET) }
-    pub fn releasedir(&self, ino: Ino, fh: u64) {}
-    pub fn readdir(&self, caller: &Caller<'_>, ino: Ino, fh: u64, offset: u64, plus: bool, sink: &mut dyn FnMut(DirSlot<'_>) -> bool) -> FsResult<()> { Err(NOT_YET) }
-    pub fn statfs(&self, caller: &Caller<'_>) -> FsResult<StatFs> { Err(NOT_YET) }
-    pub fn getxattr(&self, caller: &Caller<'_>, ino: Ino, name: &[u8]) -> FsResult<Vec<u8>> { Err(NOT_YET) }
-    pub fn listxattr(&self, caller: &Caller<'_>, ino: Ino) -> FsResult<Vec<Vec<u8>>> { Err(NOT_YET) }
-    pub fn setxattr(&self, caller: &Caller<'_>, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode, kill_sgid: bool) -> FsResult<()> { Err(NOT_YET) }
-    pub fn removexattr(&self, caller: &Caller<'_>, ino: Ino, name: &[u8]) -> FsResult<()> { Err(NOT_YET) }
-    pub fn getlk(&self, caller: &Caller<'_>, ino: Ino, lock: Lock) -> FsResult<Option<Lock>> { Err(NOT_YET) }
-    pub fn setlk(&self, caller: &Caller<'_>, ino: Ino, lock: Lock, wait: bool, cancel: Option<Cancel>, done: LockDone) { done(Err(NOT_YET)) }
-    pub fn fallocate(&self, caller: &Caller<'_>, ino: Ino, fh: u64, mode: i32, offset: u64, len: u64) -> FsResult<()> { Err(NOT_YET) }
-    pub fn lseek(&self, caller: &Caller<'_>, ino: Ino, fh: u64, offset: u64, whence: i32) -> FsResult<u64> { Err(NOT_YET) }
-    #[allow(clippy::too_many_arguments)]
-    pub fn copy_file_range(&self, caller: &Caller<'_>, src: Ino, src_fh: u64, src_offset: u64, dst: Ino, dst_fh: u64, dst_offset: u64, len: u64) -> FsResult<u64> { Err(NOT_YET) }
-    pub fn shutdown(&self) {}
+    /// The volume's inode behind a number of the kernel.
+    fn inward(&self, ino: Ino) -> Ino {
+        if ino == Ino::ROOT { self.root } else { ino }
+    }
+
+    /// The kernel's number for an inode of the volume.
+    fn outward(&self, ino: Ino) -> Ino {
+        if ino == self.root { Ino::ROOT } else { ino }
+    }
+
+    fn shown(&self, attr: Attr) -> Attr {
+        Attr { ino: self.outward(attr.ino), ..attr }
+    }
+
+    fn inode(&self, ino: Ino) -> Arc<Inode> {
+        self.caches.table.get(self.inward(ino))
+    }
+
+    fn patience<'a>(&self, caller: &Caller<'a>) -> Patience<'a> {
+        Patience::new(self.config.timeout, caller.cancel)
+    }
+
+    fn check_writable(&self) -> FsResult<()> {
+        if self.config.read_only { Err(FsError::ReadOnly) } else { Ok(()) }
+    }
+
+    /// Whether what a lease of this mode protects may be answered from memory.
+    fn holds(&self, state: &State, mode: LeaseMode) -> bool {
+        state.lease >= mode && self.session.trusted()
+    }
+
+    fn attr_ttl(&self, state: &State) -> Ttl {
+        // Blocks and times of a file with uncommitted content still move by themselves.
+        if self.holds(state, LeaseMode::Shared) && state.recalling == 0 && state.content.is_clean() {
+            self.config.attr_ttl
+        } else {
+            Ttl::ZERO
+        }
+    }
+
+    fn attr_with_ttl(&self, state: &State, otherwise: Attr) -> (Attr, Ttl) {
+        let attr = self.shown(state.attr().unwrap_or(otherwise));
+        (attr, self.attr_ttl(state))
+    }
+
+    /// Asks for a lease: the attributes, whether or not it was granted.
+    fn acquire(&self, inode: &Arc<Inode>, mode: LeaseMode, patience: Patience<'_>) -> FsResult<Attr> {
+        let _busy = Busy::new(inode.clone());
+        inode.state.lock().acquirers += 1;
+        let reply = self.session.call(Op::Acquire { ino: inode.ino, mode }, patience);
+        inode.state.lock().acquirers -= 1;
+        match reply? {
+            Reply::Attr(attr) => Ok(attr),
+            _ => Err(FsError::Io),
+        }
+    }
+
+    /// Performs an operation for which the kernel may hold locks of `inodes`.
+    fn call(&self, inodes: &[&Arc<Inode>], op: Op, patience: Patience<'_>) -> FsResult<Reply> {
+        let _busy: Vec<Busy> = inodes.iter().map(|inode| Busy::new((*inode).clone())).collect();
+        self.session.call(op, patience)
+    }
+}
+
+fn check_name(name: &[u8]) -> FsResult<()> {
+    if name.len() > NAME_MAX { Err(FsError::NameTooLong) } else { Ok(()) }
+}
+
+/// The time for a write that is kept here for a while.
+fn now() -> Timestamp {
+    match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => Timestamp { secs: since.as_secs() as i64, nanos: since.subsec_nanos() },
+        Err(_) => Timestamp::default(),
+    }
 }

@@ -1,0 +1,157 @@
+//! Listing directories. The coordinator's cookies are places in an order that changes never disturb, so that a
+//! listing needs only the page it is in.
+
+use super::handle::Handle;
+use super::{Caller, DirSlot, Entry, Opened, Vfs};
+use crate::inode::Inode;
+use crate::wait::Patience;
+use dfs_core::error::{FsError, FsResult};
+use dfs_core::ids::Ino;
+use dfs_core::op::{Op, Reply};
+use dfs_core::types::{DirEntry, FileKind, LeaseMode};
+
+/// Entries asked for at a time.
+const PAGE: u32 = 1024;
+/// Cookies of `.` and `..`; the coordinator's are greater.
+const DOT: u64 = 1;
+const DOT_DOT: u64 = 2;
+
+/// The page of a directory that a listing is in.
+#[derive(Default)]
+pub(super) struct Listing {
+    /// The page holds what follows this cookie.
+    after: u64,
+    entries: Vec<DirEntry>,
+    /// Nothing follows the page.
+    end: bool,
+    filled: bool,
+}
+
+impl Listing {
+    /// Place of the first entry after the cookie, if the page knows it.
+    fn place(&self, cookie: u64) -> Option<usize> {
+        if !self.filled || cookie < self.after {
+            return None;
+        }
+        let place = self.entries.partition_point(|entry| entry.cookie <= cookie);
+        (place < self.entries.len() || self.end).then_some(place)
+    }
+}
+
+impl Vfs {
+    pub fn opendir(&self, caller: &Caller<'_>, ino: Ino) -> FsResult<Opened> {
+        let inode = self.inode(ino);
+        let held = {
+            let mut state = inode.state.lock();
+            state.opens += 1;
+            self.holds(&state, LeaseMode::Shared) && state.attr.is_some()
+        };
+        if !held && let Err(error) = self.acquire(&inode, LeaseMode::Shared, self.patience(caller)) {
+            self.closed(&inode);
+            return Err(error);
+        }
+        let fh = self.handles.insert(Handle::new(inode, libc::O_DIRECTORY, 0));
+        Ok(Opened { fh, keep_cache: false, direct_io: false, cache_dir: false })
+    }
+
+    pub fn releasedir(&self, _ino: Ino, fh: u64) {
+        if let Some(handle) = self.handles.remove(fh) {
+            self.closed(&handle.inode);
+        }
+    }
+
+    /// Hands the entries after the cookie `offset` to the sink until it says that it is full. With `plus` they
+    /// come with attributes, and each one taken counts as a lookup.
+    pub fn readdir(
+        &self,
+        caller: &Caller<'_>,
+        _ino: Ino,
+        fh: u64,
+        offset: u64,
+        plus: bool,
+        sink: &mut dyn FnMut(DirSlot<'_>) -> bool,
+    ) -> FsResult<()> {
+        let handle = self.handles.find(fh)?;
+        let patience = self.patience(caller);
+        if !self.dots(&handle.inode, offset, sink) {
+            return Ok(());
+        }
+        let mut listing = handle.listing.lock();
+        // A listing from the start must show what is there now.
+        listing.filled &= offset > DOT_DOT;
+        let mut cookie = if offset <= DOT_DOT { 0 } else { offset };
+        loop {
+            let place = match listing.place(cookie) {
+                Some(place) => place,
+                None => {
+                    *listing = self.page(&handle.inode, cookie, plus, patience)?;
+                    0
+                }
+            };
+            for entry in &listing.entries[place..] {
+                if !self.slot(entry, plus, sink) {
+                    return Ok(());
+                }
+                cookie = entry.cookie;
+            }
+            if listing.end {
+                return Ok(());
+            }
+        }
+    }
+
+    /// `.` and `..`: whether the sink wants more.
+    fn dots(&self, inode: &Inode, offset: u64, sink: &mut dyn FnMut(DirSlot<'_>) -> bool) -> bool {
+        let ino = self.outward(inode.ino);
+        let parent = inode.state.lock().parent;
+        let parent = if inode.ino == self.root { ino } else { parent.map_or(ino, |ino| self.outward(ino)) };
+        let dots = [(DOT, ino, &b"."[..]), (DOT_DOT, parent, &b".."[..])];
+        dots.into_iter().filter(|(cookie, ..)| *cookie > offset).all(|(cookie, ino, name)| {
+            sink(DirSlot { ino, cookie, kind: FileKind::Directory, name, entry: None })
+        })
+    }
+
+    fn page(&self, inode: &Inode, after: u64, attrs: bool, patience: Patience<'_>) -> FsResult<Listing> {
+        match self.session.call(Op::ReadDir { ino: inode.ino, after, limit: PAGE, attrs }, patience)? {
+            Reply::Page { entries, end } => {
+                if entries.is_empty() && !end {
+                    return Err(FsError::Io);
+                }
+                Ok(Listing { after, entries, end, filled: true })
+            }
+            _ => Err(FsError::Io),
+        }
+    }
+
+    /// Whether the sink took the entry.
+    fn slot(&self, entry: &DirEntry, plus: bool, sink: &mut dyn FnMut(DirSlot<'_>) -> bool) -> bool {
+        let attributes = if plus { self.leased_entry(entry.ino) } else { None };
+        let counted = attributes.is_some();
+        let taken = sink(DirSlot {
+            ino: self.outward(entry.ino),
+            cookie: entry.cookie,
+            kind: entry.kind,
+            name: &entry.name,
+            entry: attributes,
+        });
+        if counted && !taken {
+            self.caches.table.forget(entry.ino, 1);
+        }
+        taken
+    }
+
+    /// The attributes that a lease keeps true, counted as a lookup. Without a lease the page's own may be old, and
+    /// the kernel asks again by name.
+    fn leased_entry(&self, ino: Ino) -> Option<Entry> {
+        let inode = self.caches.table.find(ino)?;
+        let mut state = inode.state.lock();
+        if !self.holds(&state, LeaseMode::Shared) {
+            return None;
+        }
+        let attr = state.attr()?;
+        state.lookups += 1;
+        state.fills += 1;
+        // The name is looked up again when it is used: that is answered from memory.
+        Some(Entry { attr: self.shown(attr), attr_ttl: self.attr_ttl(&state), entry_ttl: super::Ttl::ZERO })
+    }
+}

@@ -1,0 +1,74 @@
+//! Open files and directories of this mount, by the number that the kernel gives back.
+
+use super::dir::Listing;
+use crate::data::Readahead;
+use crate::inode::Inode;
+use dfs_core::error::{FsError, FsResult};
+use parking_lot::{Mutex, RwLock};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const SHARDS: usize = 32;
+
+/// One open file or directory.
+pub(super) struct Handle {
+    pub inode: Arc<Inode>,
+    /// `O_*` as given to open.
+    pub flags: i32,
+    pub readahead: Mutex<Readahead>,
+    /// Losses of written data that this handle has reported.
+    pub losses: AtomicU64,
+    pub listing: Mutex<Listing>,
+}
+
+impl Handle {
+    pub fn new(inode: Arc<Inode>, flags: i32, losses: u64) -> Handle {
+        Handle {
+            inode,
+            flags,
+            readahead: Mutex::default(),
+            losses: AtomicU64::new(losses),
+            listing: Mutex::default(),
+        }
+    }
+
+    /// Reports each loss of written data once.
+    pub fn check_losses(&self, losses: u64) -> FsResult<()> {
+        match self.losses.swap(losses, Ordering::Relaxed) == losses {
+            true => Ok(()),
+            false => Err(FsError::Io),
+        }
+    }
+}
+
+pub(super) struct Handles {
+    shards: Vec<RwLock<HashMap<u64, Arc<Handle>>>>,
+    next: AtomicU64,
+}
+
+impl Default for Handles {
+    fn default() -> Handles {
+        Handles { shards: (0..SHARDS).map(|_| RwLock::default()).collect(), next: AtomicU64::new(1) }
+    }
+}
+
+impl Handles {
+    fn shard(&self, fh: u64) -> &RwLock<HashMap<u64, Arc<Handle>>> {
+        &self.shards[fh as usize % SHARDS]
+    }
+
+    pub fn insert(&self, handle: Handle) -> u64 {
+        let fh = self.next.fetch_add(1, Ordering::Relaxed);
+        self.shard(fh).write().insert(fh, Arc::new(handle));
+        fh
+    }
+
+    pub fn find(&self, fh: u64) -> FsResult<Arc<Handle>> {
+        self.shard(fh).read().get(&fh).cloned().ok_or(FsError::BadHandle)
+    }
+
+    pub fn remove(&self, fh: u64) -> Option<Arc<Handle>> {
+        self.shard(fh).write().remove(&fh)
+    }
+}

@@ -1,0 +1,154 @@
+//! Beginning and ending a mount.
+
+use super::{Caller, KernelCache, MountError, Vfs};
+use crate::config::MountConfig;
+use crate::data::stock::Stock;
+use crate::data::{Budget, Data};
+use crate::inode::Table;
+use crate::inode::apply::Caches;
+use crate::inode::recall::{Recalled, Recaller, THREADS};
+use crate::locks::Locks;
+use crate::session::{Session, Settings, StartError};
+use dfs_core::error::FsResult;
+use dfs_core::ids::Ino;
+use dfs_core::op::{Op, Reply};
+use dfs_core::types::{Attr, FileKind};
+use parking_lot::{Mutex, RwLock};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Threads for the network and for checksums of uploads.
+const ASYNC_THREADS: usize = 4;
+
+impl Vfs {
+    /// Connects, resolves the directory and starts the threads. Returns when the file system can be used.
+    pub fn start(config: MountConfig) -> Result<Arc<Vfs>, MountError> {
+        let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, ASYNC_THREADS);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("dfs-async")
+            .enable_all()
+            .build()?;
+        let session = Session::new(Settings {
+            coordinators: config.coordinators.clone(),
+            volume: config.volume.clone(),
+            client: config.client_name.clone(),
+        });
+        let (recalls, recalled) = std::sync::mpsc::channel();
+        let caches = Arc::new(Caches {
+            table: Table::default(),
+            locks: Locks::default(),
+            stock: Stock::default(),
+            budget: Arc::new(Budget::default()),
+            recalls,
+        });
+        session
+            .start(runtime.handle(), caches.clone(), config.timeout)
+            .map_err(|error| mount_error(&config, error))?;
+        let tasks = runtime.handle().clone();
+        let data =
+            Data::new(session.clone(), caches.clone(), tasks.clone(), config.cache_size, config.timeout);
+        let kernel = Arc::new(RwLock::new(None));
+        let recaller = Recaller { session: session.clone(), data: data.clone(), kernel: kernel.clone() };
+        Arc::new(recaller).start(recalled)?;
+        tasks.spawn(data.clone().run_flusher());
+        let mut vfs = Vfs {
+            session,
+            caches,
+            data,
+            handles: Default::default(),
+            kernel,
+            root: Ino::ROOT,
+            figures: Mutex::new(None),
+            runtime: Mutex::new(Some(runtime)),
+            tasks,
+            config,
+        };
+        vfs.root = vfs.resolve().map_err(|reason| MountError::Subdir {
+            volume: vfs.config.volume.clone(),
+            path: vfs.config.subdir.clone(),
+            reason,
+        })?;
+        // The kernel never forgets the root.
+        vfs.caches.table.get(vfs.root).state.lock().lookups += 1;
+        Ok(Arc::new(vfs))
+    }
+
+    /// The directory that becomes the root.
+    fn resolve(&self) -> FsResult<Ino> {
+        let mut ino = Ino::ROOT;
+        for name in self.config.subdir.split('/').filter(|name| !name.is_empty()) {
+            let op = Op::Lookup { parent: ino, name: name.as_bytes().to_vec() };
+            match self.session.call(op, self.patience(&Caller::default()))? {
+                Reply::Entry { attr, .. } if attr.kind == FileKind::Directory => ino = attr.ino,
+                _ => return Err(dfs_core::error::FsError::NotDirectory),
+            }
+        }
+        Ok(ino)
+    }
+
+    /// Where recalls empty the kernel's caches. Until it is called nothing is in them.
+    pub fn set_kernel_cache(&self, cache: Arc<dyn KernelCache>) {
+        *self.kernel.write() = Some(Arc::new(Outward { root: self.root, inner: cache }));
+    }
+
+    /// Attributes of the mount's root.
+    pub fn root_attr(&self) -> FsResult<Attr> {
+        self.getattr(&Caller::default(), Ino::ROOT, None).map(|(attr, _)| attr)
+    }
+
+    /// Flushes everything, bounded by the mount's time-out, and ends the session.
+    pub fn shutdown(&self) {
+        if let Err(error) = self.syncfs(&Caller::default()) {
+            tracing::error!(%error, "unmounting although not everything could be saved");
+        }
+        let Some(runtime) = self.runtime.lock().take() else { return };
+        runtime.block_on(self.session.close());
+        for _ in 0..THREADS {
+            let _ = self.caches.recalls.send(Recalled::Stop);
+        }
+        runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+}
+
+impl Drop for Vfs {
+    fn drop(&mut self) {
+        // A runtime may not be dropped where blocking is forbidden.
+        if let Some(runtime) = self.runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn mount_error(config: &MountConfig, error: StartError) -> MountError {
+    match error {
+        StartError::Unreachable(reason) => MountError::Unreachable {
+            volume: config.volume.clone(),
+            coordinators: config.coordinators.join(","),
+            reason,
+        },
+        StartError::Refused(message) => MountError::Refused(message),
+    }
+}
+
+/// Speaks the kernel's inode numbers.
+struct Outward {
+    root: Ino,
+    inner: Arc<dyn KernelCache>,
+}
+
+impl Outward {
+    fn number(&self, ino: Ino) -> Ino {
+        if ino == self.root { Ino::ROOT } else { ino }
+    }
+}
+
+impl KernelCache for Outward {
+    fn invalidate_inode(&self, ino: Ino) {
+        self.inner.invalidate_inode(self.number(ino));
+    }
+
+    fn invalidate_entry(&self, parent: Ino, name: &[u8]) {
+        self.inner.invalidate_entry(self.number(parent), name);
+    }
+}

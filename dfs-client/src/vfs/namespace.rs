@@ -1,0 +1,154 @@
+//! Changes of names: mknod, mkdir, symlink, unlink, rmdir, rename, link.
+
+use super::{Caller, Entry, Vfs, check_name};
+use crate::inode::Inode;
+use crate::wait::Patience;
+use dfs_core::error::{FsError, FsResult};
+use dfs_core::ids::Ino;
+use dfs_core::op::{Make, Op, Rename, RenameMode, Reply, Unlink};
+use dfs_core::types::{Attr, FileKind, LeaseMode, SYMLINK_MAX};
+
+impl Vfs {
+    /// `mknod`, `mkdir`, `symlink`.
+    #[expect(clippy::too_many_arguments, reason = "the kernel's three requests in one")]
+    pub fn make(
+        &self,
+        caller: &Caller<'_>,
+        parent: Ino,
+        name: &[u8],
+        kind: FileKind,
+        mode: u32,
+        umask: u32,
+        rdev: u32,
+        target: &[u8],
+    ) -> FsResult<Entry> {
+        self.check_writable()?;
+        check_name(name)?;
+        if target.len() > SYMLINK_MAX {
+            return Err(FsError::NameTooLong);
+        }
+        let parent = self.inode(parent);
+        let make = Make {
+            parent: parent.ino,
+            name: name.to_vec(),
+            kind,
+            mode: mode & 0o7777,
+            umask: umask & 0o777,
+            rdev,
+            target: target.to_vec(),
+            exclusive: true,
+            who: caller.credentials(),
+        };
+        match self.call(&[&parent], Op::Make(make), self.patience(caller))? {
+            Reply::Entry { attr, .. } => Ok(self.entry(&parent, name, attr)),
+            _ => Err(FsError::Io),
+        }
+    }
+
+    pub fn unlink(&self, caller: &Caller<'_>, parent: Ino, name: &[u8]) -> FsResult<()> {
+        self.check_writable()?;
+        check_name(name)?;
+        let parent = self.inode(parent);
+        let patience = self.patience(caller);
+        let expect = self.expect(&parent, name, patience)?;
+        let unlink = Unlink { parent: parent.ino, name: name.to_vec(), expect };
+        match self.call(&[&parent], Op::Unlink(unlink), patience)? {
+            Reply::Removed { ino, .. } => {
+                self.drop_unneeded(ino);
+                Ok(())
+            }
+            _ => Err(FsError::Io),
+        }
+    }
+
+    pub fn rmdir(&self, caller: &Caller<'_>, parent: Ino, name: &[u8]) -> FsResult<()> {
+        self.check_writable()?;
+        check_name(name)?;
+        let parent = self.inode(parent);
+        let patience = self.patience(caller);
+        let held = self.expect(&parent, name, patience)?.is_some_and(|(_, open)| open);
+        let op = Op::Rmdir { parent: parent.ino, name: name.to_vec(), held };
+        self.call(&[&parent], op, patience).map(|_| ())
+    }
+
+    pub fn rename(
+        &self,
+        caller: &Caller<'_>,
+        parent: Ino,
+        name: &[u8],
+        new_parent: Ino,
+        new_name: &[u8],
+        mode: RenameMode,
+    ) -> FsResult<()> {
+        self.check_writable()?;
+        check_name(name)?;
+        check_name(new_name)?;
+        let (parent, new_parent) = (self.inode(parent), self.inode(new_parent));
+        let patience = self.patience(caller);
+        let expect = match mode {
+            RenameMode::Replace => self.expect(&new_parent, new_name, patience)?,
+            RenameMode::NoReplace | RenameMode::Exchange => None,
+        };
+        let rename = Rename {
+            parent: parent.ino,
+            name: name.to_vec(),
+            new_parent: new_parent.ino,
+            new_name: new_name.to_vec(),
+            mode,
+            expect,
+        };
+        match self.call(&[&parent, &new_parent], Op::Rename(rename), patience)? {
+            Reply::Renamed { replaced, .. } => {
+                if let (Some((ino, _)), RenameMode::Replace) = (replaced, mode) {
+                    self.drop_unneeded(ino);
+                }
+                Ok(())
+            }
+            _ => Err(FsError::Io),
+        }
+    }
+
+    pub fn link(&self, caller: &Caller<'_>, ino: Ino, new_parent: Ino, new_name: &[u8]) -> FsResult<Entry> {
+        self.check_writable()?;
+        check_name(new_name)?;
+        let (inode, parent) = (self.inode(ino), self.inode(new_parent));
+        let op = Op::Link { ino: inode.ino, parent: parent.ino, name: new_name.to_vec() };
+        match self.call(&[&inode, &parent], op, self.patience(caller))? {
+            Reply::Entry { attr, .. } => Ok(self.entry(&parent, new_name, attr)),
+            _ => Err(FsError::Io),
+        }
+    }
+
+    /// Which inode a removed name means, and whether it is open here: an open one lives on. The absence of the
+    /// name is left to the coordinator to find.
+    fn expect(&self, parent: &Inode, name: &[u8], patience: Patience<'_>) -> FsResult<Option<(Ino, bool)>> {
+        let known = {
+            let state = parent.state.lock();
+            if self.holds(&state, LeaseMode::Shared) { state.names.get(name).copied() } else { None }
+        };
+        let ino = match known {
+            Some(Some(ino)) => ino,
+            Some(None) => return Ok(None),
+            None => match self.session.call(Op::Lookup { parent: parent.ino, name: name.to_vec() }, patience) {
+                Ok(Reply::Entry { attr, .. }) => attr.ino,
+                Ok(_) => return Err(FsError::Io),
+                Err(FsError::NotFound) => return Ok(None),
+                Err(error) => return Err(error),
+            },
+        };
+        let open = self.caches.table.find(ino).is_some_and(|inode| inode.state.lock().opens > 0);
+        Ok(Some((ino, open)))
+    }
+
+    /// What was written to a file that nobody can read any more need not be saved.
+    pub(super) fn drop_unneeded(&self, ino: Ino) {
+        let Some(inode) = self.caches.table.find(ino) else { return };
+        let mut state = inode.state.lock();
+        let gone = |attr: Attr| attr.nlink == 0;
+        if state.opens == 0 && state.attr.is_some_and(gone) {
+            let dropped = state.content.dirty.clear();
+            state.content.since = None;
+            self.caches.budget.give_back(dropped);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Extended attributes, kept under the inode's lease; their absence too, since the kernel asks for
+//! `security.capability` at every write.
+
+use super::{Caller, Vfs};
+use dfs_core::error::{FsError, FsResult};
+use dfs_core::ids::Ino;
+use dfs_core::op::{Op, Reply, XattrMode};
+use dfs_core::types::{LeaseMode, XATTR_NAME_MAX, XATTR_VALUE_MAX};
+
+impl Vfs {
+    pub fn getxattr(&self, caller: &Caller<'_>, ino: Ino, name: &[u8]) -> FsResult<Vec<u8>> {
+        check(name)?;
+        let inode = self.inode(ino);
+        {
+            let state = inode.state.lock();
+            if self.holds(&state, LeaseMode::Shared)
+                && let Some(known) = state.xattrs.get(name)
+            {
+                return known.clone().ok_or(FsError::NoAttribute);
+            }
+        }
+        match self.session.call(Op::GetXattr { ino: inode.ino, name: name.to_vec() }, self.patience(caller))? {
+            Reply::Value(value) => Ok(value),
+            _ => Err(FsError::Io),
+        }
+    }
+
+    pub fn listxattr(&self, caller: &Caller<'_>, ino: Ino) -> FsResult<Vec<Vec<u8>>> {
+        let inode = self.inode(ino);
+        {
+            let state = inode.state.lock();
+            if self.holds(&state, LeaseMode::Shared)
+                && let Some(names) = &state.xattr_names
+            {
+                return Ok(names.clone());
+            }
+        }
+        match self.session.call(Op::ListXattr { ino: inode.ino }, self.patience(caller))? {
+            Reply::Names(names) => Ok(names),
+            _ => Err(FsError::Io),
+        }
+    }
+
+    pub fn setxattr(
+        &self,
+        caller: &Caller<'_>,
+        ino: Ino,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+        kill_sgid: bool,
+    ) -> FsResult<()> {
+        self.check_writable()?;
+        check(name)?;
+        if value.len() > XATTR_VALUE_MAX {
+            return Err(FsError::TooBig);
+        }
+        let inode = self.inode(ino);
+        let (name, value) = (name.to_vec(), value.to_vec());
+        let op = Op::SetXattr { ino: inode.ino, name, value, mode, kill_sgid };
+        self.call(&[&inode], op, self.patience(caller)).map(|_| ())
+    }
+
+    pub fn removexattr(&self, caller: &Caller<'_>, ino: Ino, name: &[u8]) -> FsResult<()> {
+        self.check_writable()?;
+        check(name)?;
+        let inode = self.inode(ino);
+        let op = Op::RemoveXattr { ino: inode.ino, name: name.to_vec() };
+        self.call(&[&inode], op, self.patience(caller)).map(|_| ())
+    }
+}
+
+fn check(name: &[u8]) -> FsResult<()> {
+    if name.len() > XATTR_NAME_MAX { Err(FsError::Range) } else { Ok(()) }
+}
