@@ -1,9 +1,13 @@
-//! Tells the kernel what it must not believe any more. The client's recall path submits here; a thread of its own
-//! writes, because the kernel may take locks that a request in progress holds: never wait for `done` in a request.
+//! Tells the kernel what it must not believe any more. The client's recall path submits here; threads of their own
+//! write, because the kernel may wait for locks that a request in progress holds: never wait for `done` in a request.
+//! There are several, so that one inode whose pages are locked does not hold up the others; notices that are submitted
+//! together may therefore arrive in any order.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use parking_lot::Mutex;
 
 use super::abi::{self, notify as code};
 use super::answer::Frame;
@@ -11,6 +15,9 @@ use super::device::Device;
 
 /// Notifications waiting to be written; a full queue holds back the recall path, which is the right place to wait.
 const QUEUE: usize = 8192;
+
+/// Notices being written at once; each may wait for a lock of its own inode.
+const THREADS: usize = 8;
 
 /// One thing for the kernel to drop, or to learn.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,19 +45,23 @@ struct Item {
     done: Option<DoneCallback>,
 }
 
-/// Hands notices to the notifying thread. Cloned freely; the thread ends with the last clone.
+/// Hands notices to the notifying threads. Cloned freely; the threads end with the last clone.
 #[derive(Clone)]
 pub struct Notifier {
     queue: SyncSender<Item>,
 }
 
 impl Notifier {
-    /// Starts the thread.
+    /// Starts the threads.
     pub(super) fn start(device: Arc<Device>) -> io::Result<Self> {
         let (queue, items) = sync_channel(QUEUE);
-        std::thread::Builder::new()
-            .name("dfs-notify".into())
-            .spawn(move || run(&device, &items))?;
+        let items = Arc::new(Mutex::new(items));
+        for number in 0..THREADS {
+            let (device, items) = (device.clone(), items.clone());
+            std::thread::Builder::new()
+                .name(format!("dfs-notify-{number}"))
+                .spawn(move || run(&device, &items))?;
+        }
         Ok(Notifier { queue })
     }
 
@@ -58,7 +69,7 @@ impl Notifier {
         self.push(Item { notice, done: None });
     }
 
-    /// Calls back on the notifying thread when the kernel has dropped it. An inode or name that the kernel does not
+    /// Calls back on a notifying thread when the kernel has dropped it. An inode or name that the kernel does not
     /// have, or a mount that is gone, counts as dropped.
     pub fn submit_then(&self, notice: Notice, done: impl FnOnce(io::Result<()>) + Send + 'static) {
         self.push(Item {
@@ -67,7 +78,7 @@ impl Notifier {
         });
     }
 
-    /// Waits for all notices submitted so far and these. Not from a thread that serves requests.
+    /// Waits until the kernel has dropped all of these. Not from a thread that serves requests.
     pub fn and_wait(&self, notices: impl IntoIterator<Item = Notice>) -> io::Result<()> {
         let (tell, told) = std::sync::mpsc::channel();
         for notice in notices {
@@ -81,7 +92,7 @@ impl Notifier {
     }
 
     fn push(&self, item: Item) {
-        // The thread only ends when all senders have; should it have died, nobody must wait for it.
+        // The threads only end when all senders have; should they have died, nobody must wait for them.
         if let Err(refused) = self.queue.send(item)
             && let Some(done) = refused.0.done
         {
@@ -90,8 +101,10 @@ impl Notifier {
     }
 }
 
-fn run(device: &Device, items: &Receiver<Item>) {
-    for item in items {
+fn run(device: &Device, items: &Mutex<Receiver<Item>>) {
+    loop {
+        let next = items.lock().recv();
+        let Ok(item) = next else { return };
         let result = match write(device, &item.notice) {
             Err(e) if unknown_or_gone(&e) => Ok(()),
             other => other,
