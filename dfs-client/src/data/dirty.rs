@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 /// A segment grows by appending up to this; then a new one begins, so that no long copy ever happens.
 const SEGMENT_MAX: usize = 1 << 20;
+/// Most segments taken at once: each may become an extent, and a commit has a bound on those.
+pub(crate) const TAKE_MAX: usize = 16_384;
 
 /// Runs of bytes by file offset, never overlapping. Neighbours need not be merged.
 #[derive(Default)]
@@ -89,13 +91,13 @@ impl Dirty {
         before - self.bytes
     }
 
-    /// Takes out whole segments in order, at most `limit` bytes of them.
+    /// Takes out whole segments in order, at most `limit` bytes and [`TAKE_MAX`] of them.
     pub fn take(&mut self, limit: u64) -> Vec<(u64, Bytes)> {
         let mut taken = Vec::new();
         let mut room = limit;
         while let Some(entry) = self.segments.first_entry() {
             let len = entry.get().len() as u64;
-            if len > room {
+            if len > room || taken.len() >= TAKE_MAX {
                 break;
             }
             room -= len;
@@ -181,6 +183,16 @@ mod tests {
                 prop_assert_eq!(dirty.end(), end);
             }
         }
+    }
+
+    #[test]
+    fn scattered_bytes_are_taken_in_bounded_parts() {
+        let mut dirty = Dirty::default();
+        for number in 0..TAKE_MAX as u64 + 10 {
+            dirty.write(number * 100, &[7]);
+        }
+        assert_eq!(dirty.take(u64::MAX).len(), TAKE_MAX);
+        assert_eq!(dirty.take(u64::MAX).len(), 10);
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! Gathering what is dirty, of many files, into chunks.
 
 use super::Data;
+use super::dirty::TAKE_MAX;
 use super::flight::Flight;
 use crate::inode::Inode;
 use bytes::{Bytes, BytesMut};
 use dfs_core::chunk::CHUNK_MAX;
+use dfs_proto::convert::commit::COMMIT_EXTENTS_MAX;
 use std::sync::Arc;
 
 /// Most files in one chunk: one commit must stay a small part of a log record.
 const FILES_MAX: usize = 1024;
+/// Extents at which a chunk counts as full; one more file may add [`TAKE_MAX`].
+const EXTENTS_FULL: usize = COMMIT_EXTENTS_MAX - TAKE_MAX;
 
 /// One file's part of a chunk.
 pub(super) struct Part {
@@ -23,16 +27,19 @@ pub(super) struct Part {
 pub(super) struct Batch {
     pub parts: Vec<Part>,
     pub len: u32,
+    /// At most so many extents come of it.
+    segments: usize,
 }
 
 impl Batch {
     fn is_full(&self) -> bool {
-        self.len >= CHUNK_MAX || self.parts.len() >= FILES_MAX
+        self.len >= CHUNK_MAX || self.parts.len() >= FILES_MAX || self.segments > EXTENTS_FULL
     }
 
     fn push(&mut self, inode: &Arc<Inode>, flight: Arc<Flight>) {
         let at = self.len;
         self.len += flight.bytes as u32;
+        self.segments += flight.segments.len();
         self.parts.push(Part { inode: inode.clone(), flight, at });
     }
 
