@@ -16,11 +16,10 @@ const MAX_READAHEAD: u32 = 4 << 20;
 
 /// AUTO_INVAL_DATA stays off: leases say when pages are stale, so EXPLICIT_INVAL_DATA. WRITEBACK_CACHE stays off: with
 /// it the kernel ignores sizes and times that come from elsewhere. NO_OPEN_SUPPORT stays off: open handles keep
-/// unlinked files alive.
+/// unlinked files alive. EXPORT_SUPPORT stays off: the client looks up names, not bare inode numbers.
 const WANTED: u64 = cap::ASYNC_READ
     | cap::POSIX_LOCKS
     | cap::ATOMIC_O_TRUNC
-    | cap::EXPORT_SUPPORT
     | cap::BIG_WRITES
     | cap::DONT_MASK
     | cap::FLOCK_LOCKS
@@ -127,7 +126,12 @@ mod tests {
             panic!("refused")
         };
         assert!(agreed.has(cap::EXPLICIT_INVAL_DATA) && agreed.has(cap::DIRECT_IO_ALLOW_MMAP));
-        for off in [cap::WRITEBACK_CACHE, cap::AUTO_INVAL_DATA, cap::NO_OPEN_SUPPORT] {
+        for off in [
+            cap::WRITEBACK_CACHE,
+            cap::AUTO_INVAL_DATA,
+            cap::NO_OPEN_SUPPORT,
+            cap::EXPORT_SUPPORT,
+        ] {
             assert!(!agreed.has(off));
         }
         let mut frame = Frame::new();
