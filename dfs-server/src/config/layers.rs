@@ -12,15 +12,14 @@ const DEEDS: [&str; 4] = ["config", "print-config", "init", "help"];
 
 /// The matches of `command` for `typed` (program name first) with the file's settings below them.
 pub fn matches(command: &Command, typed: Vec<OsString>) -> Result<ArgMatches, Fatal> {
-    let first = command
-        .clone()
-        .try_get_matches_from(&typed)
-        .unwrap_or_else(|e| e.exit());
-    let Some((role, own)) = first.subcommand() else {
-        return Ok(first);
-    };
-    let Some(path) = own.get_one::<std::path::PathBuf>("config") else {
-        return Ok(first);
+    let strict = |all: Vec<OsString>| command.clone().try_get_matches_from(all);
+    let first = lenient(command).try_get_matches_from(&typed);
+    let file = first.as_ref().ok().and_then(|first| {
+        let (role, own) = first.subcommand()?;
+        Some((role, own, own.get_one::<std::path::PathBuf>("config")?))
+    });
+    let Some((role, own, path)) = file else {
+        return Ok(strict(typed).unwrap_or_else(|e| e.exit()));
     };
     let known = command
         .find_subcommand(role)
@@ -38,8 +37,19 @@ pub fn matches(command: &Command, typed: Vec<OsString>) -> Result<ArgMatches, Fa
             all.extend(typed_form(setting, &key, &values));
         }
     }
-    let context = |e: clap::Error| Fatal(format!("in {}: {e}", path.display()));
-    command.clone().try_get_matches_from(all).map_err(context)
+    strict(all).map_err(|e| Fatal(format!("with {}: {e}", path.display())))
+}
+
+/// The same command line with nothing required: what is missing may be in the file.
+fn lenient(command: &Command) -> Command {
+    let roles = command
+        .get_subcommands()
+        .map(|role| role.clone().mut_args(|arg| arg.required(false)));
+    let roles: Vec<Command> = roles.collect();
+    roles.into_iter().fold(command.clone(), |command, role| {
+        let name = role.get_name().to_string();
+        command.mut_subcommand(name, |_| role)
+    })
 }
 
 fn typed_form(setting: &clap::Arg, key: &str, values: &[String]) -> Vec<OsString> {

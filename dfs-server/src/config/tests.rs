@@ -15,6 +15,8 @@ struct Sample {
     #[arg(long, default_value_t = 3)]
     copies: u32,
     #[arg(long)]
+    place: std::path::PathBuf,
+    #[arg(long)]
     member: Vec<String>,
     #[arg(long)]
     init: bool,
@@ -24,10 +26,16 @@ fn command() -> Command {
     Command::new("dfs-server").subcommand(Sample::augment_args(Command::new("sample")))
 }
 
+/// `file` may leave out what is required; it then is `/here`.
 fn parse(file: &str, typed: &[&str]) -> Result<Sample, String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("settings.toml");
-    std::fs::write(&path, file).unwrap();
+    let required = if file.contains("place") {
+        ""
+    } else {
+        "place = \"/here\"\n"
+    };
+    std::fs::write(&path, format!("{required}{file}")).unwrap();
     let mut all = vec![
         "dfs-server".into(),
         "sample".into(),

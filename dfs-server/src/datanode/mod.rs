@@ -1,2 +1,115 @@
-//! The datanode: keeps immutable chunks. (temporary head while the store is built)
-pub mod store;
+//! The datanode: keeps immutable chunks on a store, receives, forwards, serves, verifies, copies and deletes
+//! them, and tells the coordinator every second how it is. `run` is the process, `Datanode` the running parts,
+//! which `standalone` starts too. Knows no file, no inode and no other role.
+
+mod args;
+mod beat;
+mod membership;
+mod service;
+mod store;
+
+pub use args::{Args, Settings};
+
+use crate::config::Fatal;
+use crate::config::data_dir::DataDir;
+use membership::Membership;
+use service::ChunkService;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use store::segment::SegmentStore;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// How long transfers under way may go on after the request to stop; the next start recovers from a crash anyway.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The running parts of a datanode.
+pub struct Datanode {
+    service: ChunkService,
+    settings: Arc<Settings>,
+}
+
+impl Datanode {
+    /// Opens the data directory and scans its chunks; blocks on the disk.
+    pub fn start(settings: Settings, init: bool) -> Result<Datanode, Fatal> {
+        let dir = DataDir::open(&settings.data_dir, "datanode", init)?;
+        let chunks = dir.path().join("chunks");
+        std::fs::create_dir_all(&chunks).map_err(|e| Fatal::io(format!("cannot make {}", chunks.display()), e))?;
+        let store = SegmentStore::open(&chunks, settings.store()?)
+            .map_err(|e| Fatal::io(format!("cannot open the chunks in {}", chunks.display()), e))?;
+        let membership = Membership::open(dir)?;
+        let service = ChunkService::new(Arc::new(store), Arc::new(membership));
+        Ok(Datanode { service, settings: Arc::new(settings) })
+    }
+
+    /// Serves on `listener` until `stop` turns true.
+    pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) -> Result<(), Fatal> {
+        let listening = listener.local_addr().map_err(|e| Fatal::io("a listener has no address", e))?;
+        let usage = self.service.usage();
+        tracing::info!(%listening, chunks = usage.chunks, used = usage.used, free = usage.free, "the datanode serves");
+        let beat = tokio::spawn(beat::run(self.settings.clone(), self.service.clone(), listening));
+        let mut asked = stop.clone();
+        let asked = async move {
+            // A sender that is gone asks to stop as well.
+            let _ = asked.wait_for(|stop| *stop).await;
+        };
+        let server = service::serve(self.service, listener, asked);
+        let ended = tokio::select! {
+            ended = server => ended,
+            () = drained(&mut stop) => Ok(()),
+        };
+        beat.abort();
+        ended
+    }
+}
+
+/// Ends some time after `stop` turned true.
+async fn drained(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+    tracing::info!("the datanode stops");
+    tokio::time::sleep(DRAIN).await;
+    tracing::warn!("transfers are still under way and are cut off; their senders will repeat them");
+}
+
+/// The process `dfs-server datanode`.
+pub async fn run(args: Args) -> Result<(), Fatal> {
+    let settings = args.settings()?;
+    let datanode = start_blocking(settings, args.init).await?;
+    let listener = bind(args.listen).await?;
+    let (tell, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        if let Err(error) = stop_signal().await {
+            tracing::warn!(%error, "signals cannot be waited for");
+            std::future::pending::<()>().await;
+        }
+        // The receiver is gone when the datanode ended by itself.
+        let _ = tell.send(true);
+    });
+    datanode.serve(listener, stop).await
+}
+
+/// Opening reads files: not on the network's threads.
+pub async fn start_blocking(settings: Settings, init: bool) -> Result<Datanode, Fatal> {
+    tokio::task::spawn_blocking(move || Datanode::start(settings, init))
+        .await
+        .map_err(|error| Fatal::io("opening the data directory failed", error))?
+}
+
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, Fatal> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|e| Fatal::io(format!("cannot listen on {address}; choose another with --listen"), e))
+}
+
+/// Returns when the process is asked to stop.
+async fn stop_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

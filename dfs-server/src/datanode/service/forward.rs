@@ -1,0 +1,110 @@
+//! Passing a chunk on to another member while it arrives. Each member has a bounded queue; one that is dead or
+//! slow fails alone, with its reason, and the others go on.
+
+use super::Shared;
+use dfs_proto::v1::{MemberFailure, Node, PutBegin, PutRequest, put_request::Part};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+
+/// Groups (of 1 MiB) on their way to one member: as many as fit a chunk, so that one that lags a little does
+/// not slow the sender.
+const QUEUE: usize = 8;
+/// A member that takes nothing, or does not answer after the end, for so long has failed.
+const STALL: Duration = Duration::from_secs(5);
+
+/// One member that receives the chunk through us.
+pub struct Forward {
+    node: u32,
+    feed: Option<mpsc::Sender<PutRequest>>,
+    call: JoinHandle<Result<(), MemberFailure>>,
+    stalled: bool,
+}
+
+impl Forward {
+    /// Begins to forward to `member`. Whatever fails is told by `finish`.
+    pub fn begin(shared: &Shared, member: &Node, begin: PutBegin) -> Forward {
+        let node = member.id;
+        let failed = move |reason: String, full: bool| MemberFailure { node, reason, full };
+        let (feed, parts) = mpsc::channel(QUEUE);
+        // The queue is empty: there is room.
+        let _ = feed.try_send(PutRequest {
+            part: Some(Part::Begin(begin)),
+        });
+        let connected = shared.member(&member.address);
+        let call = tokio::spawn(async move {
+            let (peer, mut client) = connected.map_err(|reason| failed(reason, false))?;
+            if !peer.is_healthy() {
+                return Err(failed(
+                    "it failed a moment ago and is left alone for a while".into(),
+                    false,
+                ));
+            }
+            let _load = peer.begin();
+            match client.put(ReceiverStream::new(parts)).await {
+                Ok(_) => {
+                    peer.succeeded();
+                    Ok(())
+                }
+                Err(status) => {
+                    if matches!(
+                        status.code(),
+                        Code::Unavailable | Code::DeadlineExceeded | Code::Unknown
+                    ) {
+                        peer.failed();
+                    }
+                    Err(failed(
+                        status.message().to_string(),
+                        status.code() == Code::ResourceExhausted,
+                    ))
+                }
+            }
+        });
+        Forward {
+            node,
+            feed: Some(feed),
+            call,
+            stalled: false,
+        }
+    }
+
+    /// Passes a part on; a member that has failed is passed over.
+    pub async fn send(&mut self, part: PutRequest) {
+        let Some(feed) = &self.feed else { return };
+        match tokio::time::timeout(STALL, feed.send(part)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => self.feed = None,
+            Err(_) => {
+                self.stalled = true;
+                self.feed = None;
+                self.call.abort();
+            }
+        }
+    }
+
+    /// Waits until the member has the chunk on its disk.
+    pub async fn finish(mut self) -> Result<u32, MemberFailure> {
+        let node = self.node;
+        let failed = |reason: String| MemberFailure {
+            node,
+            reason,
+            full: false,
+        };
+        let stalled = || failed(format!("no progress in {} s", STALL.as_secs()));
+        self.feed = None;
+        match tokio::time::timeout(STALL, &mut self.call).await {
+            _ if self.stalled => Err(stalled()),
+            Ok(Ok(answer)) => answer.map(|()| node),
+            Ok(Err(e)) => Err(failed(format!("its task failed: {e}"))),
+            Err(_) => Err(stalled()),
+        }
+    }
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        self.call.abort();
+    }
+}

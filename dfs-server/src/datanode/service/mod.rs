@@ -1,0 +1,212 @@
+//! The chunk service: thin edges that check a request, do it and answer; one file per operation. Clients, other
+//! datanodes and the coordinator call it over gRPC. It knows stores only by their trait.
+
+mod delete;
+mod forward;
+mod get;
+mod list;
+mod pull;
+mod put;
+mod sink;
+mod status;
+#[cfg(test)]
+mod tests;
+mod transfers;
+mod verify;
+
+use super::membership::Membership;
+use super::store::{ChunkStore, Usage};
+use crate::config::Fatal;
+use dfs_client::channel::Pool;
+use dfs_proto::v1::chunks_server::{Chunks, ChunksServer};
+use dfs_proto::v1::{self, chunks_client::ChunksClient};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status, Streaming};
+use transfers::Transfers;
+
+/// Largest message either way; groups of blocks are 1 MiB.
+pub const MESSAGE_MAX: usize = 4 << 20;
+/// Silence after which a streaming session is over.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Blocks of one message of a reader's stream: 1 MiB.
+const GROUP_BLOCKS: u32 = 16;
+/// Disk reads, checks and deletes at one time; more only queue in the disk.
+const DISK_JOBS: usize = 64;
+
+/// The service's state, shared by all requests.
+#[derive(Clone)]
+pub struct ChunkService(Arc<Shared>);
+
+struct Shared {
+    store: Arc<dyn ChunkStore>,
+    membership: Arc<Membership>,
+    transfers: Transfers,
+    /// Connections to other members.
+    members: Pool,
+    disk: Arc<Semaphore>,
+}
+
+impl ChunkService {
+    pub fn new(store: Arc<dyn ChunkStore>, membership: Arc<Membership>) -> ChunkService {
+        let disk = Arc::new(Semaphore::new(DISK_JOBS));
+        let (transfers, members) = (Transfers::default(), Pool::default());
+        ChunkService(Arc::new(Shared {
+            store,
+            membership,
+            transfers,
+            members,
+            disk,
+        }))
+    }
+
+    pub fn usage(&self) -> Usage {
+        self.0.store.usage()
+    }
+
+    pub fn problem(&self) -> Option<String> {
+        self.0.store.problem()
+    }
+
+    /// Transfers under way.
+    pub fn load(&self) -> u32 {
+        self.0.transfers.count()
+    }
+
+    pub fn membership(&self) -> Arc<Membership> {
+        self.0.membership.clone()
+    }
+}
+
+impl Shared {
+    /// Does something that waits for the disk, on a thread that may.
+    async fn on_disk<T: Send + 'static>(
+        self: &Arc<Self>,
+        deed: impl FnOnce(&Shared) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let permit = self
+            .disk
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| Status::unavailable("shutting down"))?;
+        let shared = self.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            deed(&shared)
+        });
+        done.await
+            .map_err(|e| Status::internal(format!("a disk thread failed: {e}")))
+    }
+
+    /// A client of another member.
+    fn member(
+        &self,
+        address: &str,
+    ) -> Result<(Arc<dfs_client::channel::Peer>, ChunksClient<Channel>), String> {
+        let peer = self
+            .members
+            .peer(address)
+            .map_err(|e| format!("{address:?} is no host:port: {e}"))?;
+        let client = ChunksClient::new(peer.channel());
+        Ok((
+            peer,
+            client
+                .max_decoding_message_size(MESSAGE_MAX)
+                .max_encoding_message_size(MESSAGE_MAX),
+        ))
+    }
+}
+
+/// Serves until `stop` ends and the transfers under way are done.
+pub async fn serve(
+    service: ChunkService,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), Fatal> {
+    let chunks = ChunksServer::new(service)
+        .max_decoding_message_size(MESSAGE_MAX)
+        .max_encoding_message_size(MESSAGE_MAX);
+    let served = crate::transport::server()
+        .add_service(chunks)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop);
+    served.await.map_err(|e| Fatal::io("the chunk service failed", e))
+}
+
+/// Logs what was refused or failed, once, here; what is a normal answer is not logged.
+fn logged<T>(
+    operation: &str,
+    peer: Option<std::net::SocketAddr>,
+    result: Result<T, Status>,
+) -> Result<T, Status> {
+    use tonic::Code::{DataLoss, FailedPrecondition, Internal, InvalidArgument};
+    if let Err(status) = &result {
+        let (code, reason) = (status.code(), status.message());
+        match code {
+            InvalidArgument | FailedPrecondition => {
+                tracing::warn!(operation, ?peer, ?code, reason, "refused")
+            }
+            Internal | DataLoss => tracing::error!(operation, ?peer, ?code, reason, "failed"),
+            _ => tracing::debug!(operation, ?peer, ?code, reason, "not done"),
+        }
+    }
+    result
+}
+
+type Sent<T> = ReceiverStream<Result<T, Status>>;
+
+#[tonic::async_trait]
+impl Chunks for ChunkService {
+    async fn put(
+        &self,
+        request: Request<Streaming<v1::PutRequest>>,
+    ) -> Result<Response<v1::PutReply>, Status> {
+        let peer = request.remote_addr();
+        let done = put::put(&self.0, request.into_inner()).await;
+        logged("put", peer, done).map(Response::new)
+    }
+
+    type GetStream = Sent<v1::BlockGroup>;
+
+    async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<Self::GetStream>, Status> {
+        let peer = request.remote_addr();
+        let begun = get::get(&self.0, request.into_inner()).await;
+        logged("get", peer, begun).map(Response::new)
+    }
+
+    async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteReply>, Status> {
+        let peer = request.remote_addr();
+        let done = delete::delete(&self.0, request.into_inner()).await;
+        logged("delete", peer, done).map(Response::new)
+    }
+
+    type VerifyStream = Sent<v1::VerifyReply>;
+
+    async fn verify(
+        &self,
+        request: Request<v1::VerifyRequest>,
+    ) -> Result<Response<Self::VerifyStream>, Status> {
+        let peer = request.remote_addr();
+        let begun = verify::verify(&self.0, request.into_inner());
+        logged("verify", peer, begun).map(Response::new)
+    }
+
+    async fn pull(&self, request: Request<v1::PullRequest>) -> Result<Response<v1::PullReply>, Status> {
+        let peer = request.remote_addr();
+        let done = pull::pull(&self.0, request.into_inner()).await;
+        logged("pull", peer, done).map(Response::new)
+    }
+
+    type ListStream = Sent<v1::ListReply>;
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<Self::ListStream>, Status> {
+        let peer = request.remote_addr();
+        let begun = list::list(&self.0, request.into_inner());
+        logged("list", peer, begun).map(Response::new)
+    }
+}
