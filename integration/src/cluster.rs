@@ -24,7 +24,17 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        let quick = ["--lease-term", "1s", "--gc-delay", "1s"];
+        // Seconds instead of minutes, so that what time does can be seen in a test.
+        let quick = [
+            "--lease-term",
+            "1s",
+            "--gc-delay",
+            "1s",
+            "--session-timeout",
+            "6s",
+            "--inventory-interval",
+            "5s",
+        ];
         Self {
             datanodes: 3,
             replication: 3,

@@ -9,6 +9,11 @@ use std::time::Duration;
 const MOUNT_LIMIT: Duration = Duration::from_secs(40);
 const UNMOUNT_LIMIT: Duration = Duration::from_secs(40);
 
+/// DFS_TEST_KIND checks the tests themselves: with DFS_PROGRAMS they then run on another file system.
+fn kind() -> String {
+    std::env::var("DFS_TEST_KIND").unwrap_or_else(|_| "fuse.dfs".into())
+}
+
 pub struct Mount {
     point: PathBuf,
     source: String,
@@ -65,7 +70,7 @@ impl Mount {
                     process.log()
                 );
             }
-            sys::mounted(&self.point).is_some_and(|entry| entry.kind == "fuse.dfs")
+            sys::mounted(&self.point).is_some_and(|entry| entry.kind == kind())
         });
         let point = self.point.clone();
         patience::within("the first call on the mount", MOUNT_LIMIT, move || {

@@ -47,6 +47,8 @@ fn content(name: &str, version: u64, length: usize) -> Vec<u8> {
 const FILES: u32 = 24;
 const LONGEST: usize = 300_000;
 const LINE: usize = 32;
+const NOISES: u32 = 8;
+const NOISE: u8 = 0xee;
 
 impl Oracle {
     /// Works until told to stop or until a call fails; the failure is part of a crash.
@@ -135,8 +137,8 @@ impl Oracle {
 
     /// Work that nobody waits for: it may be lost but must do no harm.
     fn noise(&mut self, dir: &Path, random: &mut StdRng) -> Result<()> {
-        let name = dir.join(format!("noise-{}", random.random_range(0..8)));
-        std::fs::write(&name, vec![0xee; random.random_range(1..100_000)])?;
+        let name = dir.join(format!("noise-{}", random.random_range(0..NOISES)));
+        std::fs::write(&name, vec![NOISE; random.random_range(1..100_000)])?;
         if random.random_range(0..3) == 0 {
             std::fs::remove_file(&name)?;
         }
@@ -150,6 +152,13 @@ impl Oracle {
 
     /// Everything acknowledged is there, and nothing else than what was written.
     pub fn verify(&mut self, dir: &Path) {
+        for n in 0..NOISES {
+            let bytes = std::fs::read(dir.join(format!("noise-{n}"))).unwrap_or_default();
+            assert!(
+                bytes.iter().all(|b| *b == NOISE || *b == 0),
+                "noise-{n} has bytes of another file"
+            );
+        }
         self.verify_log(dir);
         for (name, note) in &mut self.files {
             let bytes = match std::fs::read(dir.join(name)) {

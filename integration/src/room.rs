@@ -1,7 +1,11 @@
 //! A place for one test: a temporary directory and a mount namespace of the calling thread's own, so that no mount
 //! outlives the test, whatever ends it. Threads and processes started from here live in it too.
+use crate::{programs, script};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tempfile::TempDir;
+
+const MOUNT_LIMIT: Duration = Duration::from_secs(20);
 
 pub struct Room {
     dir: TempDir,
@@ -37,6 +41,17 @@ impl Room {
 
     pub fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The mount program under the name that mount(8) looks for, in this room's own /sbin.
+    pub fn install_mount_program(&self) {
+        let (upper, work) = (self.folder("sbin-upper"), self.folder("sbin-work"));
+        std::os::unix::fs::symlink(programs::dfs(), upper.join("mount.fuse.dfs")).unwrap();
+        let real = std::fs::canonicalize("/sbin").unwrap();
+        let (real, upper, work) = (real.display(), upper.display(), work.display());
+        let options = format!("lowerdir={real},upperdir={upper},workdir={work}");
+        let line = format!("mount -t overlay overlay -o {options} {real}");
+        script::run(self.path(), MOUNT_LIMIT, &line);
     }
 
     /// A new directory in the room.

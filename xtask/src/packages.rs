@@ -36,7 +36,6 @@ pub const TEST: &[Package] = &[
     program("acl", "setfacl"),
     program("attr", "setfattr"),
     program("bubblewrap", "bwrap"),
-    program("crun", "crun"),
     program("e2fsprogs", "mkfs.ext4"), // small disks that fill up
     program("fio", "fio"),
     program("git", "git"),
@@ -44,6 +43,7 @@ pub const TEST: &[Package] = &[
     library("postgresql"),
     program("python3", "python3"),
     program("rsync", "rsync"),
+    program("runc", "runc"),
     program("sqlite3", "sqlite3"),
     program("util-linux", "losetup"),
 ];

@@ -16,6 +16,7 @@ fn nobody(scene: &Scene, command: &str) -> bool {
     script::attempt(scene.path(), LIMIT, &line).status.success()
 }
 
+// S7
 #[test]
 fn acl_entries_are_enforced_and_shown_in_the_mode() {
     let scene = Scene::new();
@@ -43,6 +44,7 @@ fn acl_entries_are_enforced_and_shown_in_the_mode() {
     assert!(!nobody(&scene, "cat f"));
 }
 
+// S7
 #[test]
 fn default_acls_are_inherited_and_survive_a_remount() {
     let mut scene = Scene::new();
@@ -65,6 +67,7 @@ fn default_acls_are_inherited_and_survive_a_remount() {
     check(&scene);
 }
 
+// S7
 #[test]
 fn set_id_bits_go_when_somebody_else_writes() {
     let scene = Scene::new();
@@ -78,6 +81,7 @@ fn set_id_bits_go_when_somebody_else_writes() {
     assert_eq!(scene.join("f").metadata().unwrap().mode() & 0o6000, 0);
 }
 
+// S7
 #[test]
 fn sticky_and_set_gid_directories() {
     let scene = Scene::new();

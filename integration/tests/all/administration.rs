@@ -82,6 +82,7 @@ fn status_shows_nodes_and_health() {
     integration::patience::until_true("the dead node is seen", std::time::Duration::from_secs(40), seen);
 }
 
+// S30
 #[test]
 fn fsck_finds_a_lost_chunk_and_names_the_file() {
     let mut scene = Scene::new();
@@ -106,6 +107,7 @@ fn fsck_finds_a_lost_chunk_and_names_the_file() {
     assert!(said.contains("precious"), "the path is not in\n{said}");
 }
 
+// S16
 #[test]
 fn sync_makes_everything_durable() {
     let mut scene = Scene::new();

@@ -103,31 +103,37 @@ fn rand_seed() -> u64 {
     rand::rng().random()
 }
 
+// S13, S14, S17, S30
 #[test]
 fn everything_killed() {
     rounds(12, Victim::Everything);
 }
 
+// S13, S24
 #[test]
 fn only_the_servers_killed() {
     rounds(8, Victim::Servers);
 }
 
+// S13, S18
 #[test]
 fn only_the_coordinator_killed() {
     rounds(10, Victim::Coordinator);
 }
 
+// S25
 #[test]
 fn only_a_datanode_killed() {
     rounds(10, Victim::Datanode);
 }
 
+// S13, S17
 #[test]
 fn only_the_client_killed() {
     rounds(12, Victim::Client);
 }
 
+// S19
 #[test]
 fn the_state_is_rebuilt_from_checkpoint_and_log() {
     let mut scene = Scene::new();
@@ -157,5 +163,28 @@ fn the_state_is_rebuilt_from_checkpoint_and_log() {
             std::fs::read_to_string(second.join(&format!("work/f{n}"))).unwrap(),
             format!("content {n}")
         );
+    }
+}
+
+// S14
+#[test]
+fn names_and_attributes_need_no_fsync() {
+    let mut scene = Scene::new();
+    for round in 0..4 {
+        let at = |name: &str| scene.join(&format!("{name}-{round}"));
+        std::fs::create_dir(at("dir")).unwrap();
+        std::fs::File::create(at("dir").join("file")).unwrap();
+        std::os::unix::fs::symlink("target", at("soft")).unwrap();
+        std::fs::hard_link(at("dir").join("file"), at("hard")).unwrap();
+        std::fs::File::create(at("gone")).unwrap();
+        std::fs::rename(at("hard"), at("moved")).unwrap();
+        std::fs::remove_file(at("gone")).unwrap();
+        std::fs::set_permissions(at("dir"), std::os::unix::fs::PermissionsExt::from_mode(0o710)).unwrap();
+        strike(&mut scene, Victim::Everything, &mut StdRng::seed_from_u64(round));
+        let at = |name: &str| scene.join(&format!("{name}-{round}"));
+        let mode = std::os::unix::fs::PermissionsExt::mode(&at("dir").metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o710);
+        assert!(at("dir").join("file").is_file() && at("moved").is_file() && at("soft").is_symlink());
+        assert!(!at("gone").exists() && !at("hard").exists());
     }
 }

@@ -13,6 +13,7 @@ fn names(dir: &Path) -> BTreeSet<String> {
         .collect()
 }
 
+// S4
 #[test]
 fn a_listing_is_whole_and_each_entry_comes_once_while_others_change() {
     let scene = Scene::new();
@@ -54,6 +55,7 @@ fn a_listing_is_whole_and_each_entry_comes_once_while_others_change() {
     assert!(!second.join("dir").exists());
 }
 
+// S5
 #[test]
 fn names_and_links_have_the_limits_of_linux() {
     let scene = Scene::new();
@@ -90,6 +92,7 @@ fn names_and_links_have_the_limits_of_linux() {
     std::fs::remove_dir_all(scene.join(&"d".repeat(30))).unwrap();
 }
 
+// S2
 #[test]
 fn renames_replace_exchange_and_refuse() {
     let scene = Scene::new();
@@ -134,6 +137,7 @@ fn renames_replace_exchange_and_refuse() {
     );
 }
 
+// S6
 #[test]
 fn times_are_exact_and_move_when_they_must() {
     let scene = Scene::new();
@@ -167,6 +171,7 @@ fn times_are_exact_and_move_when_they_must() {
     );
 }
 
+// S4, S28
 #[test]
 fn twenty_thousand_entries_are_made_listed_and_removed() {
     let scene = Scene::new();
@@ -184,4 +189,39 @@ fn twenty_thousand_entries_are_made_listed_and_removed() {
     assert_eq!(names(&second.join("many")).len(), 10_000);
     std::fs::remove_dir_all(second.join("many")).unwrap();
     assert!(!dir.exists());
+}
+
+// S2
+#[test]
+fn a_name_that_is_replaced_is_never_absent_on_any_mount() {
+    let scene = Scene::new();
+    let second = scene.second();
+    std::fs::write(scene.join("name"), "old content").unwrap();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let watch = |path: std::path::PathBuf| {
+        let stop = stop.clone();
+        let look = move || {
+            let mut looks = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let text = std::fs::read_to_string(&path).expect("the name is always there");
+                assert!(
+                    text == "old content" || text == "new content",
+                    "something third: {text:?}"
+                );
+                looks += 1;
+            }
+            looks
+        };
+        std::thread::Builder::new().spawn(look).unwrap()
+    };
+    let watchers = [watch(scene.join("name")), watch(second.join("name"))];
+    for round in 0..150 {
+        let fresh = scene.join("fresh");
+        std::fs::write(&fresh, ["old content", "new content"][round % 2]).unwrap();
+        std::fs::rename(&fresh, scene.join("name")).unwrap();
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for watcher in watchers {
+        assert!(watcher.join().unwrap() > 0);
+    }
 }

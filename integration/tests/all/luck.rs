@@ -32,6 +32,7 @@ fn store(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.sync_all()
 }
 
+// S27
 #[test]
 fn a_full_cluster_says_enospc_goes_on_reading_and_deleting_and_recovers() {
     let room = Room::new();
@@ -71,6 +72,7 @@ fn a_full_cluster_says_enospc_goes_on_reading_and_deleting_and_recovers() {
     assert!(std::fs::read(mount.join("again")).unwrap() == content(9));
 }
 
+// S25, S27
 #[test]
 fn one_full_datanode_is_no_error_and_its_copies_come_when_there_is_space() {
     let (mount, cluster, disk, _room) = with_disk("datanode-2", 160);
@@ -88,6 +90,7 @@ fn one_full_datanode_is_no_error_and_its_copies_come_when_there_is_space() {
     });
 }
 
+// S27
 #[test]
 fn a_full_coordinator_refuses_changes_answers_questions_and_recovers() {
     let (mount, mut cluster, disk, _room) = with_disk("coordinator", 512);
@@ -141,6 +144,7 @@ fn flip(dir: &Path, pattern: &[u8]) -> usize {
     flipped
 }
 
+// S26
 #[test]
 fn a_flipped_bit_is_never_read_and_the_copy_is_replaced() {
     let mut scene = Scene::new();
@@ -173,6 +177,7 @@ fn a_flipped_bit_is_never_read_and_the_copy_is_replaced() {
     assert!(std::fs::read(scene.join("f")).unwrap() == content);
 }
 
+// S29
 #[test]
 fn garbage_on_every_port_changes_nothing() {
     let mut scene = Scene::new();
@@ -209,4 +214,35 @@ fn garbage_on_every_port_changes_nothing() {
     assert_eq!(std::fs::read(scene.join("g")).unwrap(), b"content");
     scene.cluster.assert_clean();
     assert_eq!(sys::errno(File::open(scene.join("absent"))), libc::ENOENT);
+}
+
+// S15
+#[test]
+fn a_write_that_could_not_be_kept_is_told() {
+    let mut scene = Scene::new();
+    let options = "allow_other,timeout=3";
+    let mount = Mount::with(&scene.cluster, scene.room.path(), "impatient", "", options);
+    let mut file = File::create(mount.join("f")).unwrap();
+    file.write_all(b"kept").unwrap();
+    file.sync_all().unwrap();
+    let mut other = file.try_clone().unwrap();
+    scene.cluster.kill_all();
+    let told = patience::within("write and fsync without servers", RECOVERY, move || {
+        file.write_all(&vec![1; 4 * MIB]).and_then(|()| file.sync_all())
+    });
+    assert!(told.is_err(), "nobody has these bytes");
+    scene.cluster.start_all();
+    // Told once, the file goes on; what it has now is what it was told to have.
+    let mut goes_on = move || -> std::io::Result<()> {
+        other.seek(SeekFrom::Start(0))?;
+        other.write_all(b"more")?;
+        other.sync_all()
+    };
+    patience::until_true("the file goes on", RECOVERY, || goes_on().is_ok());
+    let bytes = std::fs::read(mount.join("f")).unwrap();
+    assert_eq!(&bytes[..4], b"more");
+    assert!(
+        bytes[4..].iter().all(|b| *b == 1 || *b == 0),
+        "bytes that nobody wrote"
+    );
 }

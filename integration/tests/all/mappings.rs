@@ -52,6 +52,7 @@ fn open(scene: &Scene, name: &str) -> File {
     file
 }
 
+// S10, S13
 #[test]
 fn shared_mappings_and_calls_see_each_other_and_msync_is_durable() {
     let mut scene = Scene::new();
@@ -76,6 +77,7 @@ fn shared_mappings_and_calls_see_each_other_and_msync_is_durable() {
     );
 }
 
+// S10
 #[test]
 fn private_mappings_change_nothing() {
     let scene = Scene::new();
@@ -101,6 +103,7 @@ fn a_mapping_outlives_close_and_unlink() {
     assert_eq!(map.bytes()[LEN / 2], 1);
 }
 
+// S10, S20
 #[test]
 fn what_one_mount_wrote_through_a_mapping_the_other_reads() {
     let scene = Scene::new();

@@ -38,6 +38,7 @@ fn clients(point: &Path) -> usize {
     processes.filter(|process| serves(process)).count()
 }
 
+// S31
 #[test]
 fn background_mount_is_usable_when_it_returns_and_umount_ends_the_client() {
     let room = Room::new();
@@ -75,6 +76,7 @@ fn a_directory_of_the_volume_can_be_the_root() {
     assert_eq!(std::fs::read(by_option.join("file")).unwrap(), b"inside");
 }
 
+// S31
 #[test]
 fn read_only_refuses_changes_and_remount_starts_no_second_client() {
     let scene = Scene::new();
@@ -101,6 +103,7 @@ fn read_only_refuses_changes_and_remount_starts_no_second_client() {
         "{options}"
     );
 
+    scene.room.install_mount_program();
     let point = scene.path().to_owned();
     let remount = |options: &str| {
         let mut command = Command::new("mount");
@@ -119,29 +122,11 @@ fn read_only_refuses_changes_and_remount_starts_no_second_client() {
     assert_eq!(clients(&point), before);
 }
 
-/// The helper under the name that mount(8) looks for, in this test's own /sbin.
-fn install_helper(room: &Room) {
-    let (upper, work) = (room.folder("sbin-upper"), room.folder("sbin-work"));
-    std::os::unix::fs::symlink(programs::dfs(), upper.join("mount.fuse.dfs")).unwrap();
-    let real = std::fs::canonicalize("/sbin").unwrap();
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        text(&real),
-        text(&upper),
-        text(&work)
-    );
-    script::run(
-        room.path(),
-        LIMIT,
-        &format!("mount -t overlay overlay -o {options} {}", text(&real)),
-    );
-}
-
 #[test]
 fn mount_and_fstab_work_with_the_usual_options() {
     let room = Room::new();
     let cluster = Cluster::start(room.path());
-    install_helper(&room);
+    room.install_mount_program();
     let point = room.folder("mnt");
     let (source, at) = (cluster.source(""), text(&point));
     script::run(
@@ -181,6 +166,7 @@ fn mount_and_fstab_work_with_the_usual_options() {
     assert!(sys::mounted(&point).is_none());
 }
 
+// S31
 #[test]
 fn wrong_mounts_are_refused_with_one_clear_line_and_leave_nothing() {
     let room = Room::new();
@@ -224,6 +210,7 @@ fn wrong_mounts_are_refused_with_one_clear_line_and_leave_nothing() {
     assert!(sys::mounted(&point).is_none());
 }
 
+// S23, S31
 #[test]
 fn no_server_is_an_error_in_time_and_no_stale_mount() {
     let room = Room::new();

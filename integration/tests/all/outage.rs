@@ -1,6 +1,6 @@
 //! Servers that are gone: bounded waits, errors instead of hanging, umount, and going on when they return.
 use crate::Scene;
-use integration::{Mount, patience};
+use integration::{Mount, patience, sys};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ fn impatient(scene: &Scene) -> Mount {
     Mount::with(&scene.cluster, scene.room.path(), "impatient", "", &options)
 }
 
+// S23, S24
 #[test]
 fn without_servers_calls_end_with_an_error_and_go_on_when_they_return() {
     let mut scene = Scene::new();
@@ -26,7 +27,11 @@ fn without_servers_calls_end_with_an_error_and_go_on_when_they_return() {
     let path = mount.join("new");
     let begun = Instant::now();
     let made = patience::within("create without servers", BOUND, move || std::fs::create_dir(path));
-    assert!(made.is_err(), "nobody could have made it durable");
+    assert_eq!(
+        sys::errno(made),
+        libc::ETIMEDOUT,
+        "nobody could have made it durable"
+    );
     assert!(
         begun.elapsed() > Duration::from_millis(500),
         "it did not even try: {:?}",
@@ -45,6 +50,7 @@ fn without_servers_calls_end_with_an_error_and_go_on_when_they_return() {
     File::open(mount.join("after")).unwrap().sync_all().unwrap();
 }
 
+// S23
 #[test]
 fn umount_works_without_servers() {
     let mut scene = Scene::new();
@@ -55,6 +61,7 @@ fn umount_works_without_servers() {
     mount.unmount();
 }
 
+// S23
 #[test]
 fn a_caller_that_waits_can_be_killed() {
     let mut scene = Scene::new();
@@ -75,6 +82,7 @@ fn a_caller_that_waits_can_be_killed() {
     });
 }
 
+// S18, S24
 #[test]
 fn a_coordinator_killed_and_restarted_is_no_error_to_a_patient_caller() {
     let mut scene = Scene::new();
@@ -106,6 +114,7 @@ fn a_coordinator_killed_and_restarted_is_no_error_to_a_patient_caller() {
     assert!(text == wanted, "{} lines of {lines}", text.lines().count());
 }
 
+// S25
 #[test]
 fn a_datanode_killed_or_frozen_under_load_is_no_error() {
     let mut scene = Scene::new();

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
+// S20
 #[test]
 fn every_kind_of_change_is_seen_at_once() {
     let scene = Scene::new();
@@ -47,6 +48,7 @@ fn every_kind_of_change_is_seen_at_once() {
     }
 }
 
+// S10
 #[test]
 fn two_writers_of_one_file_lose_nothing() {
     const LINES: usize = 200;
@@ -75,6 +77,7 @@ fn two_writers_of_one_file_lose_nothing() {
     }
 }
 
+// S20
 #[test]
 fn blocks_written_in_turns_are_all_there() {
     let scene = Scene::new();

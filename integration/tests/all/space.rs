@@ -43,6 +43,7 @@ fn covers(found: &[(u64, u64)], wanted: &[(u64, u64)], block: u64) -> bool {
     wanted.iter().all(inside) && found.iter().all(near)
 }
 
+// S9, S11
 #[test]
 fn holes_read_as_zeros_cost_nothing_and_are_found() {
     let mut scene = Scene::new();
@@ -81,6 +82,7 @@ fn holes_read_as_zeros_cost_nothing_and_are_found() {
     check(&File::open(scene.join("f")).unwrap());
 }
 
+// S11
 #[test]
 fn fallocate_modes_do_what_linux_says() {
     let scene = Scene::new();
@@ -121,6 +123,7 @@ fn fallocate_modes_do_what_linux_says() {
     }
 }
 
+// S12
 #[test]
 fn copy_file_range_copies_the_bytes_and_shares_the_chunks() {
     let scene = Scene::new();
@@ -157,6 +160,7 @@ fn used(scene: &Scene) -> u64 {
     (figures.f_blocks - figures.f_bfree) * figures.f_frsize
 }
 
+// S28
 #[test]
 fn statfs_follows_what_is_stored_and_deletion_gives_space_back() {
     let scene = Scene::new();
@@ -196,6 +200,7 @@ fn statfs_follows_what_is_stored_and_deletion_gives_space_back() {
     );
 }
 
+// S5
 #[test]
 fn offsets_go_up_to_the_end_of_a_signed_64_bit_number() {
     let scene = Scene::new();
@@ -222,6 +227,7 @@ fn offsets_go_up_to_the_end_of_a_signed_64_bit_number() {
     assert_eq!(sys::errno(file.write_all_at(b"x", last)), libc::EFBIG);
 }
 
+// S10
 #[test]
 fn append_truncate_and_direct_io_agree() {
     let scene = Scene::new();

@@ -33,12 +33,13 @@ struct Tally {
 }
 
 fn pjdfstest(scene: &Scene, pattern: &str) -> (Tally, String) {
+    scene.room.install_mount_program();
     let other = scene.room.folder("other");
     let configuration = scene.room.path().join("pjdfstest.toml");
     std::fs::write(&configuration, PJDFSTEST).unwrap();
     // The suite acts as other users in directories that it makes.
     let script = format!(
-        "umask 0; {} -c {} -p {} -s {} {pattern} 2>&1 || true",
+        "umask 0; RUST_BACKTRACE=0 {} -c {} -p {} -s {} {pattern} 2>&1 || true",
         programs::suite("pjdfstest").display(),
         configuration.display(),
         scene.path().display(),
@@ -68,6 +69,7 @@ fn pjdfstest(scene: &Scene, pattern: &str) -> (Tally, String) {
     (tally, output)
 }
 
+// S1, S7
 #[test]
 fn pjdfstest_passes() {
     let scene = Scene::new();
@@ -86,6 +88,7 @@ fn pjdfstest_passes() {
     assert_eq!(all.skipped, SKIPPED, "{output}");
 }
 
+// S1, S31
 #[test]
 fn pjdfstest_passes_read_only() {
     let scene = Scene::new();
@@ -139,11 +142,13 @@ fn fsx(seeds: std::ops::Range<u32>) {
     }
 }
 
+// S9
 #[test]
 fn fsx_finds_no_mismatch_seeds_1_to_5() {
     fsx(1..6);
 }
 
+// S9
 #[test]
 fn fsx_finds_no_mismatch_seeds_6_to_10() {
     fsx(6..11);

@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::Duration;
 
+// S3
 #[test]
 fn an_unlinked_file_lives_until_its_last_close() {
     let scene = Scene::new();
@@ -34,6 +35,7 @@ fn an_unlinked_file_lives_until_its_last_close() {
     assert_eq!(again.metadata().unwrap().ino(), stat.ino());
 }
 
+// S3
 #[test]
 fn a_file_removed_on_another_mount_stays_readable_here() {
     let scene = Scene::new();
@@ -85,6 +87,7 @@ fn o_tmpfile_makes_a_file_that_can_get_a_name() {
     drop(sys::open(scene.path(), libc::O_TMPFILE | libc::O_RDWR, 0o600).unwrap());
 }
 
+// S3, S28
 #[test]
 fn nothing_is_left_of_unlinked_files_of_a_killed_client() {
     let mut scene = Scene::new();

@@ -3,6 +3,7 @@ use crate::Scene;
 use integration::sys;
 use std::fs::File;
 
+// S8
 #[test]
 fn user_attributes_are_set_replaced_listed_and_removed() {
     let mut scene = Scene::new();
@@ -41,6 +42,7 @@ fn user_attributes_are_set_replaced_listed_and_removed() {
     assert_eq!(sys::list_xattrs(&path).unwrap().len(), 2);
 }
 
+// S5, S8
 #[test]
 fn the_other_namespaces_and_the_limits() {
     let scene = Scene::new();

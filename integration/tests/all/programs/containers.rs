@@ -36,7 +36,7 @@ fn namespaces_of_mounts_and_users() {
 }
 
 #[test]
-fn crun_runs_a_container_whose_root_is_on_the_mount() {
+fn runc_runs_a_container_whose_root_is_on_the_mount() {
     let scene = Scene::new();
     let script = r#"
         mkdir -p bundle/rootfs/bin bundle/rootfs/proc bundle/rootfs/dev bundle/rootfs/volume volume
@@ -55,7 +55,7 @@ fn crun_runs_a_container_whose_root_is_on_the_mount() {
   "linux": { "namespaces": [ { "type": "pid" }, { "type": "mount" }, { "type": "ipc" }, { "type": "uts" } ] } }
 END
         name=dfs-test-$$
-        crun --root "$HOME/crun" --cgroup-manager=disabled run --bundle bundle $name
+        runc --root "$HOME/runc" run --bundle bundle $name
         cat volume/file; test -d bundle/rootfs/made
     "#;
     let home = scene.room.folder("home");

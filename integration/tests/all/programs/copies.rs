@@ -37,7 +37,7 @@ fn tar_and_rsync_keep_everything() {
         "{DESCRIBE}
          tar --xattrs --xattrs-include='*' --acls -S -cf tree.tar tree
          mkdir {mount}/tar; tar --xattrs --xattrs-include='*' --acls -xpf tree.tar -C {mount}/tar; same tree {mount}/tar/tree
-         rsync -aHAXS --numeric-ids tree {mount}/rsync/; same tree {mount}/rsync/tree
+         rsync -aHAXS --modify-window=-1 --numeric-ids tree {mount}/rsync/; same tree {mount}/rsync/tree
          cp -a --sparse=always tree {mount}/cp; same tree {mount}/cp
          test $(du -k {mount}/cp/sparse | cut -f1) -lt 2000"
     );
@@ -46,10 +46,10 @@ fn tar_and_rsync_keep_everything() {
     let back = format!(
         "{DESCRIBE}
          same tree {mount}/tar/tree
-         test -z \"$(rsync -aHAXSn --checksum --itemize-changes --numeric-ids tree {mount}/rsync/)\"
-         tar --xattrs --xattrs-include='*' --acls -S -cf - -C {mount}/tar tree | tar --xattrs --xattrs-include='*' --acls -xpf - --one-top-level=back
+         test -z \"$(rsync -aHAXSn --modify-window=-1 --checksum --itemize-changes --numeric-ids tree {mount}/rsync/)\"
+         mkdir back; tar --xattrs --xattrs-include='*' --acls -S -cf - -C {mount}/tar tree | tar --xattrs --xattrs-include='*' --acls -xpf - -C back
          same tree back/tree
-         rsync -aHAXS --numeric-ids {mount}/rsync/tree again/; same tree again/tree
+         rsync -aHAXS --modify-window=-1 --numeric-ids {mount}/rsync/tree again/; same tree again/tree
          rm -rf {mount}/tar {mount}/rsync {mount}/cp; test -z \"$(ls -A {mount})\""
     );
     script::run(&local, LIMIT, &back);

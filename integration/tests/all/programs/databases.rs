@@ -127,7 +127,7 @@ fn postgresql_survives_sigkill_under_pgbench() {
         }
         let said = run(
             &scene,
-            "rm -f $PGDATA/postmaster.pid; up; as psql -Atqc 'select count(*), max(n) from acknowledged'",
+            "rm -f $PGDATA/postmaster.pid $PGHOST/.s.PGSQL.*; up; as psql -Atqc 'select count(*), max(n) from acknowledged'",
         );
         let (count, max) = said.trim().split_once('|').unwrap();
         assert_eq!(count, max);
