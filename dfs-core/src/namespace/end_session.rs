@@ -35,7 +35,5 @@ pub(super) fn end(tx: &mut Tx<'_>, session: SessionId) -> Outcome<Reply> {
         return Ok(Reply::Progress { more: true });
     }
     tx.delete(keys::session(session));
-    tx.reads.clear();
-    tx.writes.clear();
     Ok(Reply::Done)
 }

@@ -198,6 +198,7 @@ impl<'a> Tx<'a> {
 
     /// Removes the inode's row; its other rows are the caller's.
     pub fn destroy(&mut self, ino: Ino) {
+        self.writes.insert(ino);
         self.inodes.insert(
             ino,
             Slot {

@@ -1,0 +1,13 @@
+//! The core's tests through its public face: every refusal of every operation, a naive reference file system
+//! against `execute`, properties of the tables, golden encodings. They know nothing of the core's insides.
+
+mod attributes;
+mod data;
+mod golden;
+mod model;
+mod names;
+mod orphans;
+mod property;
+mod tables;
+mod world;
+mod xattrs;
