@@ -45,7 +45,11 @@ pub fn main() -> ExitCode {
         .first()
         .and_then(|arg| Path::new(arg).file_name())
         .and_then(|name| name.to_str());
-    if name.is_some_and(|name| matches!(name, "mount.fuse.dfs" | "mount.dfs")) {
+    // Where only Debian's mount.fuse is installed, it runs `dfs SOURCE DIR -o OPTIONS` for the type fuse.dfs.
+    let by_mount_fuse = args
+        .get(1)
+        .is_some_and(|arg| arg.as_encoded_bytes().starts_with(b"dfs://"));
+    if by_mount_fuse || name.is_some_and(|name| matches!(name, "mount.fuse.dfs" | "mount.dfs")) {
         return mount_program::run(&args[1..]);
     }
     let result = match Cli::parse_from(args).command {
