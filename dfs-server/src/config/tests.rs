@@ -76,6 +76,8 @@ fn printed_settings_are_accepted_again() {
     let typed = [
         "dfs-server",
         "sample",
+        "--place",
+        "/there",
         "--copies",
         "7",
         "--member",
@@ -90,6 +92,7 @@ fn printed_settings_are_accepted_again() {
         (again.copies, again.member),
         (7, vec!["a".to_string(), "b".to_string()])
     );
+    assert_eq!(again.place, std::path::PathBuf::from("/there"));
     assert!(!printed.contains("init"), "{printed}");
 }
 

@@ -6,7 +6,7 @@ pub mod faulty;
 pub mod memory;
 pub mod segment;
 #[cfg(test)]
-mod suite;
+pub mod suite;
 
 use bytes::Bytes;
 use dfs_core::chunk::Refusal;
