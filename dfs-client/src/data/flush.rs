@@ -7,7 +7,7 @@ use crate::channel::Backoff;
 use crate::inode::Inode;
 use crate::wait::Patience;
 use dfs_core::error::{FsError, FsResult};
-use dfs_core::ids::Ino;
+use dfs_core::ids::{ChunkId, Ino};
 use dfs_core::op::{AttrChanges, Commit, FileCommit, NewChunk, Op, SetTime};
 use dfs_core::types::LeaseMode;
 use std::sync::Arc;
@@ -38,7 +38,9 @@ impl Data {
         loop {
             tick.tick().await;
             self.flush_aged();
-            self.caches.table.sweep();
+            for ino in self.caches.table.sweep() {
+                self.session.tell_held(ino, LeaseMode::None, false);
+            }
         }
     }
 
@@ -156,7 +158,7 @@ impl Data {
                 Err(error) => error,
             };
             if is_final(error) && chunk.is_some() {
-                return self.lose(&batch, error);
+                return self.lose(&batch.parts, error);
             }
             self.failed(&batch, error, begun);
             let pause = backoff.delay().unwrap_or(RETRY_MOST);
@@ -174,15 +176,32 @@ impl Data {
         }
         let Some(new) = chunk.as_ref() else { return Err(FsError::Io) };
         self.turn(batch).await;
-        let mut lost = Vec::new();
-        let refused = {
-            let lost = &mut lost;
-            self.session.ask_built(|| commit(batch, new, lost)).await.err()
-        };
-        if let Some(error) = refused {
-            return Err(error);
+        match self.commit(&batch.parts, new.id, vec![new.clone()]).await {
+            // One file's lease is gone: the others must not suffer for it.
+            Err(FsError::Stale) if batch.parts.len() > 1 => self.commit_apart(batch, new).await,
+            result => result,
         }
+    }
+
+    async fn commit_apart(&self, batch: &Batch, chunk: &NewChunk) -> FsResult<()> {
+        let mut chunks = vec![chunk.clone()];
         for part in &batch.parts {
+            match self.commit(std::slice::from_ref(part), chunk.id, chunks.clone()).await {
+                Ok(()) => chunks.clear(),
+                Err(error) if is_final(error) => self.lose(std::slice::from_ref(part), error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn commit(&self, parts: &[Part], id: ChunkId, chunks: Vec<NewChunk>) -> FsResult<()> {
+        let mut lost = Vec::new();
+        {
+            let lost = &mut lost;
+            self.session.ask_built(|| commit(parts, id, chunks, lost)).await?;
+        }
+        for part in parts {
             let lost = lost.contains(&part.inode.ino).then_some(FsError::Io);
             self.landed(part, lost);
         }
@@ -227,8 +246,8 @@ impl Data {
         part.inode.changed.notify_all();
     }
 
-    fn lose(&self, batch: &Batch, error: FsError) {
-        for part in &batch.parts {
+    fn lose(&self, parts: &[Part], error: FsError) {
+        for part in parts {
             tracing::error!(ino = part.inode.ino.0, bytes = part.flight.bytes, %error,
                 "the coordinator refused a commit; the data is lost and reported to its writers");
             self.landed(part, Some(error));
@@ -264,9 +283,9 @@ fn is_final(error: FsError) -> bool {
 }
 
 /// The commit as it is right at its place in the session's order; `lost` gets the files whose lease is gone.
-fn commit(batch: &Batch, chunk: &NewChunk, lost: &mut Vec<Ino>) -> Option<Op> {
-    let mut files = Vec::with_capacity(batch.parts.len());
-    for Part { inode, flight, at } in &batch.parts {
+fn commit(parts: &[Part], id: ChunkId, chunks: Vec<NewChunk>, lost: &mut Vec<Ino>) -> Option<Op> {
+    let mut files = Vec::with_capacity(parts.len());
+    for Part { inode, flight, at } in parts {
         let state = inode.state.lock();
         if state.content.landed(flight.number) || state.lease < LeaseMode::Exclusive {
             lost.push(inode.ino);
@@ -274,11 +293,11 @@ fn commit(batch: &Batch, chunk: &NewChunk, lost: &mut Vec<Ino>) -> Option<Op> {
         }
         files.push(FileCommit {
             ino: inode.ino,
-            extents: flight.extents(chunk.id, *at),
+            extents: flight.extents(id, *at),
             mtime: state.content.mtime,
             atime: state.atime,
             kill_suidgid: flight.kill_suidgid,
         });
     }
-    (!files.is_empty()).then(|| Op::Commit(Commit { chunks: vec![chunk.clone()], files }))
+    (!files.is_empty()).then(|| Op::Commit(Commit { chunks, files }))
 }

@@ -42,8 +42,9 @@ impl Events for Caches {
             }
         }
         if let Some(op) = op {
+            let was_touched = |ino: Ino| touched.iter().any(|attr| attr.ino == ino);
             match outcome {
-                Ok(reply) => self.succeeded(op, reply),
+                Ok(reply) => self.succeeded(op, reply, &was_touched),
                 Err(error) => self.failed(op, *error),
             }
         }
@@ -110,7 +111,7 @@ impl Caches {
         }
     }
 
-    fn succeeded(&self, op: &Op, reply: &Reply) {
+    fn succeeded(&self, op: &Op, reply: &Reply, was_touched: &dyn Fn(Ino) -> bool) {
         match (op, reply) {
             (Op::Lookup { parent, name }, Reply::Entry { attr, .. }) => self.entry(*parent, name, attr),
             (Op::Make(make), Reply::Entry { attr, created }) => {
@@ -128,13 +129,15 @@ impl Caches {
             (Op::Link { parent, name, .. }, Reply::Entry { attr, .. }) => self.entry(*parent, name, attr),
             (Op::Unlink(unlink), Reply::Removed { ino, orphan }) => {
                 self.with(unlink.parent, |state| state.set_name(&unlink.name, None));
-                self.removed(*ino, *orphan);
+                self.removed(*ino, *orphan, was_touched(*ino));
             }
             (Op::Rmdir { parent, name, .. }, Reply::Removed { ino, orphan }) => {
                 self.with(*parent, |state| state.set_name(name, None));
-                self.removed(*ino, *orphan);
+                self.removed(*ino, *orphan, was_touched(*ino));
             }
-            (Op::Rename(rename), Reply::Renamed { moved, replaced }) => self.renamed(rename, *moved, *replaced),
+            (Op::Rename(rename), Reply::Renamed { moved, replaced }) => {
+                self.renamed(rename, *moved, *replaced, was_touched);
+            }
             (Op::ReadDir { ino, .. }, Reply::Page { entries, .. }) => self.listed(*ino, entries),
             (Op::ReadLink { ino }, Reply::Target(target)) => {
                 self.with(*ino, |state| state.target = Some(target.clone()));
@@ -233,18 +236,33 @@ impl Caches {
         }
     }
 
-    fn removed(&self, ino: Ino, orphan: bool) {
-        self.with(ino, |state| state.declared_open |= orphan);
+    /// A name of the inode was removed. It lives on as an orphan, or by another name: then its new attributes came
+    /// along. Else it is gone, and with it what was written and the lease.
+    fn removed(&self, ino: Ino, orphan: bool, was_touched: bool) {
+        self.with(ino, |state| {
+            state.declared_open |= orphan;
+            if !orphan && !was_touched {
+                self.budget.give_back(state.content.dirty.clear());
+                state.content.since = None;
+                state.set_lease(LeaseMode::None);
+            }
+        });
     }
 
-    fn renamed(&self, rename: &Rename, moved: Ino, replaced: Option<(Ino, bool)>) {
+    fn renamed(
+        &self,
+        rename: &Rename,
+        moved: Ino,
+        replaced: Option<(Ino, bool)>,
+        was_touched: &dyn Fn(Ino) -> bool,
+    ) {
         let left = match (rename.mode, replaced) {
             (RenameMode::Exchange, Some((other, _))) => {
                 self.with(other, |state| state.parent = Some(rename.parent));
                 Some(other)
             }
             (_, Some((gone, orphan))) => {
-                self.removed(gone, orphan);
+                self.removed(gone, orphan, was_touched(gone));
                 None
             }
             (_, None) => None,

@@ -2,14 +2,17 @@
 
 use super::Inode;
 use dfs_core::ids::Ino;
+use dfs_core::types::LeaseMode;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const SHARDS: usize = 64;
-/// Inodes that nobody refers to are dropped when more than this are known.
-const IDLE_MAX: usize = 200_000;
+/// Inodes that nobody refers to are dropped when more than this are known: about a hundred megabytes.
+const IDLE_MAX: usize = 100_000;
+/// About how many leases one sweep gives back: each is a message and its confirmation.
+const SWEEP_MAX: usize = 4096;
 
 pub(crate) struct Table {
     shards: Vec<Mutex<HashMap<Ino, Arc<Inode>>>>,
@@ -41,14 +44,16 @@ impl Table {
         inode.clone()
     }
 
-    /// The kernel forgets `count` lookups; an inode that nobody needs goes.
+    /// The kernel forgets `count` lookups. An inode that nobody needs goes, unless a lease keeps what is known of
+    /// it true: it may be wanted again.
     pub fn forget(&self, ino: Ino, count: u64) {
         let mut shard = self.shard(ino).lock();
         let Some(inode) = shard.get(&ino) else { return };
         let gone = {
             let mut state = inode.state.lock();
             state.lookups = state.lookups.saturating_sub(count);
-            state.is_idle() && Arc::strong_count(inode) == 1
+            let worthless = state.lease == LeaseMode::None || state.attr.is_none_or(|attr| attr.nlink == 0);
+            state.is_idle() && worthless && Arc::strong_count(inode) == 1
         };
         if gone {
             shard.remove(&ino);
@@ -56,17 +61,26 @@ impl Table {
         }
     }
 
-    /// Drops idle inodes when there are too many.
-    pub fn sweep(&self) {
-        if self.count.load(Ordering::Relaxed) <= IDLE_MAX {
-            return;
-        }
+    /// Drops idle inodes when there are too many: those whose leases are to be given back.
+    pub fn sweep(&self) -> Vec<Ino> {
+        let mut leased = Vec::new();
         for shard in &self.shards {
+            if self.count.load(Ordering::Relaxed) <= IDLE_MAX || leased.len() >= SWEEP_MAX {
+                break;
+            }
             let mut shard = shard.lock();
             let before = shard.len();
-            shard.retain(|_, inode| Arc::strong_count(inode) > 1 || !inode.state.lock().is_idle());
+            shard.retain(|ino, inode| {
+                let state = inode.state.lock();
+                let kept = Arc::strong_count(inode) > 1 || !state.is_idle();
+                if !kept && state.lease > LeaseMode::None {
+                    leased.push(*ino);
+                }
+                kept
+            });
             self.count.fetch_sub(before - shard.len(), Ordering::Relaxed);
         }
+        leased
     }
 
     /// Every inode known at some moment of the call.

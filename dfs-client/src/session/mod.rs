@@ -229,6 +229,13 @@ impl Session {
         outbox.tell(v1::client_message::Message::LeaseAck(v1::LeaseAck { ino: ino.0, mode, open, number }));
     }
 
+    /// Says unasked what is held of an inode. The coordinator confirms a lowered mode by a recall.
+    pub fn tell_held(&self, ino: Ino, mode: LeaseMode, open: bool) {
+        let mode = v1::LeaseMode::from(mode).into();
+        let ack = v1::LeaseAck { ino: ino.0, mode, open, number: 0 };
+        self.outbox.lock().tell(v1::client_message::Message::LeaseAck(ack));
+    }
+
     /// Reports a copy that failed its checks.
     pub fn report_bad_copy(&self, copy: v1::BadCopy) {
         self.outbox.lock().tell(v1::client_message::Message::BadCopy(copy));

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::task::Waker;
 use v1::client_message::Message;
 
-/// Most calls under way; more are refused. Threads of the kernel's door and flushes are far fewer, so that only
-/// changes given up by their callers while no coordinator answers come near it.
-const CALLS_MAX: usize = 65_536;
+/// Most calls under way; more are refused. The coordinator takes 8,192 of a session. Threads of the kernel's door
+/// and flushes are far fewer, so that only changes given up by their callers while no coordinator answers come
+/// near it.
+const CALLS_MAX: usize = 4096;
 /// Most calls in one message, and most content in it: it must stay below the receiver's message limit.
 const BATCH_CALLS: usize = 512;
 const BATCH_BYTES: usize = 1 << 20;

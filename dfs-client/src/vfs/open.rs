@@ -159,13 +159,14 @@ impl Vfs {
 
     /// One open less. The coordinator learns of the last one if it was told of any.
     pub(super) fn closed(&self, inode: &Arc<Inode>) {
-        let told = {
+        let (told, mode) = {
             let mut state = inode.state.lock();
             state.opens = state.opens.saturating_sub(1);
-            state.opens == 0 && std::mem::take(&mut state.declared_open)
+            (state.opens == 0 && std::mem::take(&mut state.declared_open), state.lease)
         };
         self.drop_unneeded(inode.ino);
         if told {
+            self.session.tell_held(inode.ino, mode, false);
             self.session.send(Op::Release { inos: vec![inode.ino] });
         }
     }
