@@ -92,6 +92,19 @@ impl Process {
     }
 }
 
+/// The processes whose command line names `path` or something below it.
+pub fn naming(path: &Path) -> Vec<i32> {
+    let wanted = path.as_os_str().as_encoded_bytes();
+    let pids = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.windows(wanted.len()).any(|part| part == wanted)
+    })
+    .collect()
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         if std::thread::panicking() {

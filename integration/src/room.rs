@@ -1,6 +1,6 @@
 //! A place for one test: a temporary directory and a mount namespace of the calling thread's own, so that no mount
 //! outlives the test, whatever ends it. Threads and processes started from here live in it too.
-use crate::{programs, script};
+use crate::{process, programs, script, sys};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -59,6 +59,24 @@ impl Room {
         let path = self.path().join(name);
         std::fs::create_dir_all(&path).unwrap();
         path
+    }
+}
+
+impl Drop for Room {
+    /// Mounts below first, or else removing the directory would go into them; then processes that stayed behind.
+    fn drop(&mut self) {
+        let table = std::fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
+        let points = table
+            .lines()
+            .filter_map(|line| line.split(' ').nth(1))
+            .map(Path::new);
+        for point in points.filter(|point| point.starts_with(self.path())) {
+            sys::unmount_lazily(point);
+        }
+        for pid in process::naming(self.path()) {
+            // SAFETY: a signal to a process whose command line names this room, which no other test has.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
     }
 }
 
