@@ -2,7 +2,7 @@
 use super::{Finding, Source};
 
 /// Shorter heads say nothing.
-const LEAST: usize = 30;
+const LEAST: usize = 12;
 
 pub fn check(sources: &[Source]) -> Vec<Finding> {
     let bad = |s: &&Source| {
