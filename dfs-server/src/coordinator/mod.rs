@@ -126,8 +126,7 @@ impl Coordinator {
     /// Serves on `listener` until `stop` turns true or the executor fails. What was accepted is durable then.
     pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) -> Result<(), Fatal> {
         let handle = self.handle();
-        let (end_workers, workers_end) = watch::channel(false);
-        let workers = workers::start(handle.clone(), self.bad_copies.1, workers_end);
+        let workers = workers::start(handle.clone(), self.bad_copies.1);
         let (end_server, server_end) = oneshot::channel::<()>();
         let server = tokio::spawn(services::serve(handle, listener, server_end));
         let mut ended = self.ended;
@@ -142,7 +141,6 @@ impl Coordinator {
             }
         };
         // Workers and the server end by themselves when these go.
-        drop(end_workers);
         drop(end_server);
         drop(workers);
         match server.await {

@@ -20,10 +20,13 @@ impl Executor {
         if let Some(refusal) = self.refusal(me, &pending.op)? {
             return self.finish(pending, failed(refusal));
         }
-        let set = match &pending.op {
+        let set = match &mut pending.op {
             Op::AllocChunks { avoid, .. } => {
                 let set = self.cluster.choose(avoid, self.counters.next_ino);
-                if set.is_none() && pending.since.elapsed() < NODES_WAIT && !self.cluster.is_full() {
+                if set.is_none() && !self.cluster.is_full() {
+                    if pending.since.elapsed() >= NODES_WAIT {
+                        return self.finish(pending, failed(FsError::TimedOut));
+                    }
                     self.parked.for_nodes.push(pending);
                     return Ok(());
                 }
@@ -114,6 +117,9 @@ impl Executor {
             self.view.seen()
         };
         match pending.caller {
+            Caller::Own(answer) if is_partial_end(&pending.op, &execution.result) => {
+                self.attempt(Pending::new(Caller::Own(answer), pending.op))
+            }
             Caller::Own(answer) => {
                 let result = execution.result;
                 self.when_durable(index, move || {
@@ -138,6 +144,14 @@ impl Executor {
             self.take_ino();
         }
     }
+}
+
+/// A session with very many rows ends in several steps.
+fn is_partial_end(op: &Op, result: &Result<Reply, FsError>) -> bool {
+    matches!(
+        (op, result),
+        (Op::EndSession { .. }, Ok(Reply::Progress { more: true }))
+    )
 }
 
 /// Operations that need space in the log and the state for good; the others shrink or only ask.

@@ -25,16 +25,16 @@ pub struct Cluster {
     pub sets: BTreeMap<SetId, SetRow>,
     /// Rises with each change; its upper half is the term, so that it rises over restarts too.
     version: u64,
-    pub replication: usize,
+    min_replicas: usize,
 }
 
 impl Cluster {
-    pub fn new(term: Term) -> Cluster {
+    pub fn new(term: Term, min_replicas: usize) -> Cluster {
         Cluster {
             nodes: BTreeMap::new(),
             sets: BTreeMap::new(),
             version: term.0 << 32,
-            replication: 1,
+            min_replicas,
         }
     }
 
@@ -73,32 +73,54 @@ impl Cluster {
         })
     }
 
-    /// A set for new chunks. Sets in which nobody has room are none.
-    pub fn choose(&self, avoid: &[SetId], salt: u64) -> Option<SetId> {
-        placement::choose_set(&self.sets, &|id| self.alive(id), &|id| self.free(id), avoid, salt).or_else(
-            || {
-                // All sets were avoided: a member may have recovered, and there is no other choice.
-                placement::choose_set(&self.sets, &|id| self.alive(id), &|id| self.free(id), &[], salt)
-            },
-        )
+    fn able(&self, id: NodeId) -> bool {
+        self.alive(id) && self.free(id) > 0
     }
 
-    /// Whether living nodes exist and none of them has room.
+    /// A set for new chunks in which enough members have room. When all are to be avoided, that wish is dropped:
+    /// a member may have recovered, and there is no other choice.
+    pub fn choose(&self, avoid: &mut Vec<SetId>, salt: u64) -> Option<SetId> {
+        let chosen = self.choose_among(avoid, salt);
+        if chosen.is_none() && !avoid.is_empty() {
+            avoid.clear();
+            return self.choose_among(avoid, salt);
+        }
+        chosen
+    }
+
+    fn choose_among(&self, avoid: &[SetId], salt: u64) -> Option<SetId> {
+        let chosen =
+            placement::choose_set(&self.sets, &|id| self.alive(id), &|id| self.free(id), avoid, salt)?;
+        let able = self
+            .sets
+            .get(&chosen)?
+            .members
+            .iter()
+            .filter(|id| self.able(**id))
+            .count();
+        (able >= self.min_replicas).then_some(chosen)
+    }
+
+    /// Whether enough nodes live and it is room that is missing.
     pub fn is_full(&self) -> bool {
-        let mut living = self.nodes.keys().filter(|id| self.alive(**id)).peekable();
-        !self.sets.is_empty() && living.peek().is_some() && living.all(|id| self.free(*id) == 0)
+        let living = self.nodes.keys().filter(|id| self.alive(**id)).count();
+        let able = self.nodes.keys().filter(|id| self.able(**id)).count();
+        !self.sets.is_empty() && living >= self.min_replicas && able < self.min_replicas
     }
 
     /// Sums of what the nodes say: capacity, used, free.
     pub fn space(&self) -> (u64, u64, u64) {
-        let beats = self.nodes.values().filter_map(|node| node.beat.as_ref());
-        beats.fold((0, 0, 0), |sum, beat| {
-            (sum.0 + beat.capacity, sum.1 + beat.used, sum.2 + beat.free)
+        self.nodes.iter().fold((0, 0, 0), |sum, (id, node)| {
+            let (capacity, used) = node
+                .beat
+                .as_ref()
+                .map_or((UNKNOWN_FREE, 0), |beat| (beat.capacity, beat.used));
+            (sum.0 + capacity, sum.1 + used, sum.2 + self.free(*id))
         })
     }
 
     /// What clients are told.
-    pub fn map(&self, min_replicas: usize) -> v1::ClusterMap {
+    pub fn map(&self) -> v1::ClusterMap {
         let nodes = self.nodes.iter().map(|(id, node)| v1::Node {
             id: id.0,
             address: node.row.address.clone(),
@@ -114,7 +136,7 @@ impl Cluster {
             version: self.version,
             nodes: nodes.collect(),
             sets: sets.collect(),
-            min_replicas: min_replicas as u32,
+            min_replicas: self.min_replicas as u32,
         }
     }
 }

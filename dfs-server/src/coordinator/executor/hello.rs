@@ -84,7 +84,7 @@ impl Executor {
             term: self.term.0,
             lease_term_ms: self.settings.lease_term.as_millis() as u32,
             session_timeout_ms: self.settings.session_timeout.as_millis() as u32,
-            map: Some(self.cluster.map(self.settings.min_replicas)),
+            map: Some(self.cluster.map()),
             resumed,
         };
         v1::ServerMessage {

@@ -116,7 +116,7 @@ impl Executor {
         let now = Instant::now();
         let mut executor = Executor {
             batch: Batch::new(applied.next()),
-            cluster: Cluster::new(term),
+            cluster: Cluster::new(term, settings.min_replicas),
             view: Overlay::new(store),
             in_flight: VecDeque::new(),
             durable: applied,

@@ -33,7 +33,6 @@ impl Executor {
     }
 
     fn load_cluster(&mut self, now: Instant) -> Result<(), Fault> {
-        self.cluster.replication = self.settings.replication;
         let nodes: Vec<(NodeId, NodeRow)> = self.rows(keys::prefix::nodes(), |key, value| match key {
             Key::Node(id) => NodeRow::decode(&[], value).map(|row| Some((id, row))),
             _ => Ok(None),

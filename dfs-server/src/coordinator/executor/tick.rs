@@ -48,7 +48,7 @@ impl Executor {
 
     /// Tells every client where chunks are now.
     pub(super) fn push_map(&mut self) {
-        let map = self.cluster.map(self.settings.min_replicas);
+        let map = self.cluster.map();
         let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in sessions {
             let message = v1::ServerMessage {

@@ -3,7 +3,12 @@
 //! has state that a restart would lose.
 
 mod checkpoints;
+mod datanodes;
+mod garbage;
+mod inventory;
 mod purge;
+mod repair;
+mod scan;
 
 use super::executor::{Event, Outcome, Status};
 use super::{Handle, limits};
@@ -11,18 +16,17 @@ use dfs_core::error::FsError;
 use dfs_core::ids::{ChunkId, NodeId};
 use dfs_core::op::Op;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 /// Starts all workers; dropping the set ends them.
-pub fn start(
-    handle: Handle,
-    _bad_copies: mpsc::Receiver<(ChunkId, NodeId)>,
-    _end: watch::Receiver<bool>,
-) -> JoinSet<()> {
+pub fn start(handle: Handle, bad_copies: mpsc::Receiver<(ChunkId, NodeId)>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(purge::run(handle.clone()));
-    tasks.spawn(checkpoints::run(handle));
+    tasks.spawn(checkpoints::run(handle.clone()));
+    tasks.spawn(garbage::run(handle.clone()));
+    tasks.spawn(repair::run(handle.clone(), bad_copies));
+    tasks.spawn(inventory::run(handle));
     tasks
 }
 

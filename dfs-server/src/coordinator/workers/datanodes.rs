@@ -1,0 +1,135 @@
+//! What the workers ask of datanodes, each request with a time limit. They hold the answer's meaning; this only
+//! speaks.
+
+use crate::coordinator::Handle;
+use dfs_client::channel::Pool;
+use dfs_core::ids::{ChunkId, NodeId};
+use dfs_proto::convert::ids::{sha256, stored_chunk};
+use dfs_proto::v1::chunks_client::ChunksClient;
+use dfs_proto::v1::verify_reply::State;
+use dfs_proto::v1::{self, DeleteRequest, ListRequest, PullRequest, VerifyRequest};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tonic::Status;
+use tonic::transport::Channel;
+
+/// A node that does not answer within this is tried again later.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Chunks deleted by one request.
+pub const DELETE_MAX: usize = 512;
+
+pub struct Datanodes {
+    pool: Pool,
+    cluster: Vec<u8>,
+    term: u64,
+}
+
+/// What a member says of its copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copy {
+    Good([u8; 32]),
+    Missing,
+    Corrupt,
+    /// It could not say.
+    Unknown,
+}
+
+impl Datanodes {
+    pub fn new(handle: &Handle) -> Datanodes {
+        Datanodes {
+            pool: Pool::default(),
+            cluster: handle.settings.cluster.as_bytes().to_vec(),
+            term: handle.term.0,
+        }
+    }
+
+    fn client(&self, address: &str) -> Result<ChunksClient<Channel>, Status> {
+        let peer = self
+            .pool
+            .peer(address)
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(ChunksClient::new(peer.channel()))
+    }
+
+    /// Deletes chunks at one member: those that it could not delete.
+    pub async fn delete(&self, address: &str, chunks: &[ChunkId]) -> Result<Vec<(ChunkId, String)>, Status> {
+        let request = DeleteRequest {
+            cluster: self.cluster.clone(),
+            term: self.term,
+            chunks: chunks.iter().map(|id| (*id).into()).collect(),
+        };
+        let reply = within(self.client(address)?.delete(request)).await?.into_inner();
+        let failures = reply.failures.into_iter().map(|failure| {
+            Ok((
+                stored_chunk(failure.chunk, "DeleteFailure.chunk")?,
+                failure.reason,
+            ))
+        });
+        failures.collect()
+    }
+
+    /// Has a member read its copy of a chunk.
+    pub async fn verify(&self, address: &str, chunk: ChunkId) -> Result<Copy, Status> {
+        let request = VerifyRequest {
+            cluster: self.cluster.clone(),
+            chunks: vec![chunk.into()],
+        };
+        let mut client = self.client(address)?;
+        let reply = within(async move { client.verify(request).await?.into_inner().message().await }).await?;
+        let Some(reply) = reply else {
+            return Ok(Copy::Unknown);
+        };
+        Ok(match reply.state() {
+            State::Good => Copy::Good(sha256(&reply.sha256, "VerifyReply.sha256")?),
+            State::Missing => Copy::Missing,
+            State::Corrupt => Copy::Corrupt,
+            State::Unreadable | State::Unspecified => Copy::Unknown,
+        })
+    }
+
+    /// Has a member copy a chunk from another: the checksum of what it has on disk now.
+    pub async fn pull(
+        &self,
+        address: &str,
+        chunk: ChunkId,
+        from: (NodeId, &str),
+    ) -> Result<[u8; 32], Status> {
+        let from = v1::Node {
+            id: from.0.0,
+            address: from.1.to_owned(),
+            alive: true,
+            zone: String::new(),
+        };
+        let request = PullRequest {
+            cluster: self.cluster.clone(),
+            term: self.term,
+            chunk: Some(chunk.into()),
+            from: Some(from),
+        };
+        let reply = within(self.client(address)?.pull(request)).await?.into_inner();
+        Ok(sha256(&reply.sha256, "PullReply.sha256")?)
+    }
+
+    /// Every chunk that a member holds.
+    pub async fn list(&self, address: &str) -> Result<BTreeMap<ChunkId, u32>, Status> {
+        let mut held = BTreeMap::new();
+        let request = ListRequest {
+            cluster: self.cluster.clone(),
+            after: None,
+        };
+        let mut client = self.client(address)?;
+        let mut stream = within(client.list(request)).await?.into_inner();
+        while let Some(reply) = within(stream.message()).await? {
+            for chunk in reply.chunks {
+                held.insert(stored_chunk(chunk.id, "HeldChunk.id")?, chunk.len);
+            }
+        }
+        Ok(held)
+    }
+}
+
+async fn within<T>(work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    tokio::time::timeout(DEADLINE, work)
+        .await
+        .unwrap_or_else(|_| Err(Status::deadline_exceeded("the datanode did not answer")))
+}
