@@ -50,6 +50,7 @@ fn a_reopened_log_goes_on() {
     assert_eq!(contents(&FileLog::open(dir.path()).unwrap(), 1).len(), 10);
 }
 
+// S19
 #[test]
 fn a_tail_torn_at_every_byte_is_cut_at_the_last_whole_record() {
     let dir = tempfile::tempdir().unwrap();
@@ -83,6 +84,7 @@ fn a_tail_torn_at_every_byte_is_cut_at_the_last_whole_record() {
     }
 }
 
+// S19
 #[test]
 fn damage_in_the_middle_stops_with_the_place() {
     let dir = tempfile::tempdir().unwrap();
