@@ -57,6 +57,7 @@ fn a_checkpoint_returns_every_row_and_only_the_newest_are_kept() {
     assert_eq!(dump(&other), dump(&store));
 }
 
+// S19
 #[test]
 fn a_damaged_checkpoint_is_passed_over() {
     let dir = tempfile::tempdir().unwrap();
