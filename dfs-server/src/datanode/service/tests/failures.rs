@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
+// S25
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_member_fails_alone() {
     let mut cluster = Cluster::start().await;
@@ -35,6 +36,7 @@ async fn a_dead_member_fails_alone() {
     assert_eq!(cluster.get(1, id(1, 1), 0, 0).await.unwrap(), bytes);
 }
 
+// S25
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_answers_nothing_delays_by_its_limit_only() {
     let cluster = Cluster::start().await;
