@@ -79,6 +79,7 @@ fn everything_is_there_after_a_restart() {
     }
 }
 
+// S13
 /// A crash keeps any prefix of what was not synced: the file is cut at every interesting byte, and zeroed
 /// behind it as preallocation leaves it.
 #[test]
@@ -138,6 +139,7 @@ fn sealed(dir: &Path) -> PathBuf {
     segments(dir)[0].clone()
 }
 
+// S26
 #[test]
 fn a_flipped_bit_of_content_is_found_and_replaced() {
     let dir = tempfile::tempdir().unwrap();
@@ -285,6 +287,7 @@ fn concurrent_writers_of_many_sets() {
     }
 }
 
+// S28
 #[test]
 fn deleted_space_comes_back() {
     let dir = tempfile::tempdir().unwrap();
