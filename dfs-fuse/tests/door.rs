@@ -167,6 +167,7 @@ fn read_ahead_is_raised_and_a_remount_changes_flags_in_place() {
     assert!(message.contains("is mounted already"), "{message}");
 }
 
+// S21
 #[test]
 fn a_signal_ends_the_wait_for_a_lock_with_eintr() {
     let m = Mount::new(long(), Threads::default());
@@ -219,6 +220,7 @@ fn a_released_lock_goes_to_the_waiter_and_a_killed_waiter_dies() {
     assert!(granted.wait().unwrap().success());
 }
 
+// S23
 #[test]
 fn a_killed_caller_leaves_a_blocked_operation_within_a_second() {
     let m = Mount::new(long(), Threads::default());
@@ -273,6 +275,7 @@ fn a_harmless_signal_does_not_end_a_read_but_a_later_kill_does() {
     assert!(took < KILLED_WITHIN, "{took:?}");
 }
 
+// S23
 #[test]
 fn more_blocked_callers_than_threads_can_all_be_killed_and_the_mount_lives() {
     let m = Mount::new(Duration::ZERO, Threads { idle: 2, limit: 3 });
