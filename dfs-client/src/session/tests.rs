@@ -40,6 +40,7 @@ fn nothing_leaves_before_the_welcome_and_then_all_in_one_message() {
     assert!(sent(&mut outbox).is_empty());
 }
 
+// S18
 #[test]
 fn calls_without_reply_are_repeated_with_their_numbers() {
     let mut outbox = Outbox::new();
@@ -57,6 +58,7 @@ fn calls_without_reply_are_repeated_with_their_numbers() {
     assert_eq!(sent(&mut outbox), [(2, 2), (3, 2)]);
 }
 
+// S18
 #[test]
 fn a_change_that_may_have_arrived_is_not_forgotten() {
     let mut outbox = Outbox::new();
