@@ -41,6 +41,7 @@ impl World {
     }
 }
 
+// S3
 #[test]
 fn an_open_file_lives_until_the_last_close() {
     let mut w = World::new();
