@@ -33,6 +33,7 @@ fn allowed(leases: &Leases, me: SessionId, on: Ino, mode: LeaseMode) -> bool {
 }
 
 proptest! {
+    // S20
     #[test]
     fn leases_never_conflict(
         steps in prop::collection::vec((0..5u8, 0..3u128, 0..3u64, mode(), any::<bool>()), 0..60)
@@ -124,6 +125,7 @@ proptest! {
         prop_assert!(map.is_empty() && map.len() == 0);
     }
 
+    // S21
     #[test]
     fn locks_are_bytes(
         steps in prop::collection::vec(
