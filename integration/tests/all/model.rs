@@ -243,6 +243,7 @@ fn shrink(mut ops: Vec<Op>, mut differs: impl FnMut(&[Op]) -> bool) -> Vec<Op> {
     ops
 }
 
+// S1, S9
 #[test]
 fn random_sequences_agree_with_a_local_file_system() {
     let seed: u64 = std::env::var("DFS_TEST_SEED")
