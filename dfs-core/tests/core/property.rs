@@ -12,7 +12,8 @@ use dfs_core::types::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// A step; inodes are places in the list of all that were ever made, sessions 0 or 1, names a few letters.
+/// A step; inodes are places in a list (mostly of those that fit the operation, else of all that were ever
+/// made), names are letters (mostly some that exist, where the operation wants one), sessions are two.
 #[derive(Clone, Debug)]
 enum Step {
     Make(usize, u8, u8, u32),
@@ -37,7 +38,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let ino = || 0..12usize;
-    let name = || 0..5u8;
+    let name = || 0..6u8;
     let mode = || {
         prop_oneof![
             Just(0o644u32),
@@ -70,9 +71,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Places and names from here on are taken as they are, so that refusals are met too.
+const ANY_PLACE: usize = 10;
+const ANY_NAME: u8 = 4;
+
 fn name_of(number: u8) -> Vec<u8> {
     match number {
-        4 => vec![b'n'; NAME_MAX + 1],
+        5 => vec![b'n'; NAME_MAX + 1],
         number => vec![b'a' + number],
     }
 }
@@ -101,6 +106,41 @@ impl Pair {
 
     fn ino(&self, place: usize) -> u64 {
         self.inos[place % self.inos.len()]
+    }
+
+    fn of_kind(&self, place: usize, kind: FileKind) -> u64 {
+        let fit = self
+            .model
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.kind == kind)
+            .map(|(ino, _)| *ino);
+        let fit: Vec<u64> = fit.collect();
+        if place >= ANY_PLACE || fit.is_empty() {
+            return self.ino(place);
+        }
+        fit[place % fit.len()]
+    }
+
+    fn dir(&self, place: usize) -> u64 {
+        self.of_kind(place, FileKind::Directory)
+    }
+
+    fn file(&self, place: usize) -> u64 {
+        self.of_kind(place, FileKind::File)
+    }
+
+    /// An entry that exists, mostly.
+    fn entry(&self, place: usize, name: u8) -> (u64, Vec<u8>) {
+        let nodes = self.model.nodes.iter();
+        let entries: Vec<(u64, &Vec<u8>)> = nodes
+            .flat_map(|(ino, node)| node.children.keys().map(|name| (*ino, name)))
+            .collect();
+        if name >= ANY_NAME || entries.is_empty() {
+            return (self.dir(place), name_of(name));
+        }
+        let (parent, name) = entries[(place * usize::from(ANY_NAME) + usize::from(name)) % entries.len()];
+        (parent, name.clone())
     }
 
     fn run(&mut self, op: Op) -> Result<Reply, FsError> {
@@ -136,7 +176,7 @@ impl Pair {
         match *step {
             Step::Make(parent, name, kind, mode) => self.make(parent, name, kind, mode),
             Step::Temp(parent, second) => {
-                let parent = self.ino(parent);
+                let parent = self.dir(parent);
                 self.world.session = session(second);
                 let who = self.world.who;
                 let op = Op::MakeTemp {
@@ -151,7 +191,7 @@ impl Pair {
                 self.world.session = ALICE;
             }
             Step::Link(ino, parent, name) => {
-                let (ino, parent, name) = (self.ino(ino), self.ino(parent), name_of(name));
+                let (ino, parent, name) = (self.file(ino), self.dir(parent), name_of(name));
                 let op = Op::Link {
                     ino: Ino(ino),
                     parent: Ino(parent),
@@ -160,7 +200,7 @@ impl Pair {
                 self.agree(op, |model| model.link(ino, parent, &name));
             }
             Step::Unlink(parent, name) => {
-                let (parent, name) = (self.ino(parent), name_of(name));
+                let (parent, name) = self.entry(parent, name);
                 let expect = self.expect(parent, &name);
                 let op = Op::Unlink(Unlink {
                     parent: Ino(parent),
@@ -170,7 +210,7 @@ impl Pair {
                 self.agree(op, |model| model.unlink(parent, &name).map(|_| ()));
             }
             Step::Rmdir(parent, name) => {
-                let (parent, name) = (self.ino(parent), name_of(name));
+                let (parent, name) = self.entry(parent, name);
                 let child = self
                     .model
                     .nodes
@@ -215,7 +255,7 @@ impl Pair {
                 );
             }
             Step::Truncate(ino, size) => {
-                let ino = self.ino(ino);
+                let ino = self.file(ino);
                 let changes = AttrChanges {
                     size: Some(size),
                     ..AttrChanges::default()
@@ -228,8 +268,8 @@ impl Pair {
                     |model| model.truncate(ino, size),
                 );
             }
-            Step::Open(ino, second) => self.open(self.ino(ino), second),
-            Step::Close(ino, second) => self.close(self.ino(ino), second),
+            Step::Open(ino, second) => self.open(self.file(ino), second),
+            Step::Close(ino, second) => self.close(self.file(ino), second),
             Step::EndSession(second) => {
                 let ended = session(second);
                 self.world.open.0.retain(|(_, session)| *session != ended);
@@ -250,7 +290,7 @@ impl Pair {
     }
 
     fn make(&mut self, parent: usize, name: u8, kind: u8, mode: u32) {
-        let (parent, name) = (self.ino(parent), name_of(name));
+        let (parent, name) = (self.dir(parent), name_of(name));
         let kind = match kind {
             0 => FileKind::Symlink,
             1 => FileKind::Fifo,
@@ -266,8 +306,11 @@ impl Pair {
     }
 
     fn rename(&mut self, from: usize, name: u8, to: usize, new_name: u8, mode: u8) {
-        let (parent, name) = (self.ino(from), name_of(name));
-        let (new_parent, new_name) = (self.ino(to), name_of(new_name));
+        let (parent, name) = self.entry(from, name);
+        let (new_parent, new_name) = match to % 2 {
+            0 => self.entry(to, new_name),
+            _ => (self.dir(to), name_of(new_name)),
+        };
         let mode = [RenameMode::Replace, RenameMode::NoReplace, RenameMode::Exchange][usize::from(mode)];
         let op = Op::Rename(Rename {
             parent: Ino(parent),
@@ -315,7 +358,7 @@ impl Pair {
     fn content(&mut self, step: &Step) {
         match *step {
             Step::Write(ino, offset, len, twice) => {
-                let ino = self.ino(ino);
+                let ino = self.file(ino);
                 let id = self.world.chunk_id();
                 let mut extents = vec![(offset, len, 0)];
                 if twice {
@@ -333,7 +376,7 @@ impl Pair {
                 });
             }
             Step::Allocate(ino, mode, keep_size, offset, len) => {
-                let ino = self.ino(ino);
+                let ino = self.file(ino);
                 let kind = match mode {
                     0 => AllocateMode::Reserve { keep_size },
                     1 => AllocateMode::PunchHole,
@@ -348,7 +391,7 @@ impl Pair {
                 self.agree(op, |model| model.allocate(ino, mode, keep_size, offset, len));
             }
             Step::Copy(src, src_offset, dst, dst_offset, len) => {
-                let (src, dst) = (self.ino(src), self.ino(dst));
+                let (src, dst) = (self.file(src), self.file(dst));
                 let op = Op::CopyRange {
                     src: Ino(src),
                     src_offset,
@@ -475,7 +518,7 @@ impl Pair {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
     fn execute_agrees_with_the_naive_reference(steps in prop::collection::vec(step(), 1..60)) {
