@@ -22,7 +22,8 @@ pub fn start(args: &[OsString], log_file: &Path) -> Result<(), Failure> {
     // Inherited by the serving process under this number.
     fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty()))?;
     let log = log::open(log_file).map_err(|e| format!("cannot write the log {}: {e}", log_file.display()))?;
-    let mut command = Command::new("/proc/self/exe");
+    // By its own path, so that ps(1) shows its name.
+    let mut command = Command::new(std::env::current_exe()?);
     command
         .arg0("dfs")
         .arg("mount")

@@ -163,8 +163,9 @@ fn configure(source: Source, options: &Options, mountpoint: &Path) -> Result<Mou
         source,
         format!("{host}:{}:{}", std::process::id(), mountpoint.display()),
     );
-    config.read_only = options.flags.contains(MsFlags::MS_RDONLY);
-    if options.flags.contains(MsFlags::MS_NOATIME) {
+    // The kernel refuses changes of a read-only mount, and a remount tells only the kernel: the client stays able to
+    // write, but reads must change nothing either.
+    if options.flags.intersects(MsFlags::MS_NOATIME | MsFlags::MS_RDONLY) {
         config.atime = Atime::Noatime;
     }
     config.cache_dir = options
