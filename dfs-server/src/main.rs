@@ -4,11 +4,16 @@
 mod config;
 mod coordinator;
 mod datanode;
+mod standalone;
 mod transport;
 
 use clap::{Args as _, Command, FromArgMatches as _};
 use config::{Fatal, Shared, layers, logging};
 use std::process::ExitCode;
+
+/// Each chunk transfer holds a thread that may wait for the disk. Three datanodes in one process wait for one
+/// another: with fewer threads than transfers (3 x 256) they could wait for ever.
+const BLOCKING_THREADS: usize = 1024;
 
 fn command() -> Command {
     Command::new("dfs-server")
@@ -16,6 +21,9 @@ fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .subcommand(standalone::Args::augment_args(
+            Command::new("standalone").about("A coordinator and its datanodes in one process, for one machine"),
+        ))
         .subcommand(coordinator::Args::augment_args(
             Command::new("coordinator").about("Owns a volume: its names, sessions, leases and placement"),
         ))
@@ -49,10 +57,14 @@ fn begin() -> Result<(), Fatal> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("dfs")
+        .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(|e| Fatal::io("cannot start threads", e))?;
     let wrong = |e: clap::Error| Fatal(e.to_string());
     match role {
+        "standalone" => {
+            runtime.block_on(standalone::run(standalone::Args::from_arg_matches(own).map_err(wrong)?))
+        }
         "coordinator" => {
             runtime.block_on(coordinator::run(coordinator::Args::from_arg_matches(own).map_err(wrong)?))
         }

@@ -75,6 +75,11 @@ impl Args {
                 self.listen
             )));
         }
+        if self.coordinator.iter().all(|address| address.is_empty()) {
+            return Err(Fatal(
+                "name at least one coordinator with --coordinator HOST:PORT".into(),
+            ));
+        }
         Ok(Settings {
             data_dir: self.data_dir.clone(),
             coordinators: self.coordinator.clone(),

@@ -28,7 +28,12 @@ pub async fn run(settings: Arc<Settings>, service: ChunkService, listening: Sock
     let fresh = || Backoff::new(RETRY_FIRST, RETRY_MOST, None);
     let (mut backoff, mut turn, mut failures) = (fresh(), 0, 0u64);
     loop {
-        let coordinator = &settings.coordinators[turn % settings.coordinators.len()];
+        let Some(coordinator) = settings
+            .coordinators
+            .get(turn % settings.coordinators.len().max(1))
+        else {
+            return;
+        };
         match beat(&pool, coordinator, &settings, &service, &address).await {
             Ok(()) => {
                 if failures > 0 {

@@ -7,6 +7,8 @@ mod beat;
 mod membership;
 mod service;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use args::{Args, Settings};
 
@@ -35,17 +37,23 @@ impl Datanode {
     pub fn start(settings: Settings, init: bool) -> Result<Datanode, Fatal> {
         let dir = DataDir::open(&settings.data_dir, "datanode", init)?;
         let chunks = dir.path().join("chunks");
-        std::fs::create_dir_all(&chunks).map_err(|e| Fatal::io(format!("cannot make {}", chunks.display()), e))?;
+        std::fs::create_dir_all(&chunks)
+            .map_err(|e| Fatal::io(format!("cannot make {}", chunks.display()), e))?;
         let store = SegmentStore::open(&chunks, settings.store()?)
             .map_err(|e| Fatal::io(format!("cannot open the chunks in {}", chunks.display()), e))?;
         let membership = Membership::open(dir)?;
         let service = ChunkService::new(Arc::new(store), Arc::new(membership));
-        Ok(Datanode { service, settings: Arc::new(settings) })
+        Ok(Datanode {
+            service,
+            settings: Arc::new(settings),
+        })
     }
 
     /// Serves on `listener` until `stop` turns true.
     pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) -> Result<(), Fatal> {
-        let listening = listener.local_addr().map_err(|e| Fatal::io("a listener has no address", e))?;
+        let listening = listener
+            .local_addr()
+            .map_err(|e| Fatal::io("a listener has no address", e))?;
         let usage = self.service.usage();
         tracing::info!(%listening, chunks = usage.chunks, used = usage.used, free = usage.free, "the datanode serves");
         let beat = tokio::spawn(beat::run(self.settings.clone(), self.service.clone(), listening));
@@ -54,12 +62,14 @@ impl Datanode {
             // A sender that is gone asks to stop as well.
             let _ = asked.wait_for(|stop| *stop).await;
         };
+        let service = self.service.clone();
         let server = service::serve(self.service, listener, asked);
         let ended = tokio::select! {
             ended = server => ended,
             () = drained(&mut stop) => Ok(()),
         };
         beat.abort();
+        tracing::info!(syncs = service.syncs(), "the datanode has stopped");
         ended
     }
 }
@@ -97,9 +107,12 @@ pub async fn start_blocking(settings: Settings, init: bool) -> Result<Datanode, 
 }
 
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, Fatal> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|e| Fatal::io(format!("cannot listen on {address}; choose another with --listen"), e))
+    TcpListener::bind(address).await.map_err(|e| {
+        Fatal::io(
+            format!("cannot listen on {address}; choose another with --listen"),
+            e,
+        )
+    })
 }
 
 /// Returns when the process is asked to stop.

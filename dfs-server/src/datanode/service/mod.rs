@@ -73,6 +73,11 @@ impl ChunkService {
         self.0.store.problem()
     }
 
+    /// How often the store waited for its disk since the start.
+    pub fn syncs(&self) -> u64 {
+        self.0.store.syncs()
+    }
+
     /// Transfers under way.
     pub fn load(&self) -> u32 {
         self.0.transfers.count()

@@ -96,11 +96,8 @@ impl ChunkStore for MemoryStore {
     fn begin(&self, chunk: ChunkId, len: u32, replace: bool) -> Result<Box<dyn ChunkWriter>, StoreError> {
         let assembly = Assembly::begin(len)?;
         let mut state = self.state.lock();
-        let slot = if state.chunks.contains_key(&chunk) && !replace {
-            0
-        } else {
-            slot_len(len)
-        };
+        let trusted = state.chunks.contains_key(&chunk) && !state.distrusted.contains(&chunk);
+        let slot = if trusted && !replace { 0 } else { slot_len(len) };
         if state.used + state.pending + slot > self.capacity {
             return Err(StoreError::Full { needed: slot });
         }

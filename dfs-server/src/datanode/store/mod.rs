@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 pub mod faulty;
+#[cfg(test)]
 pub mod memory;
 pub mod segment;
 #[cfg(test)]

@@ -251,6 +251,21 @@ fn verify_and_replace() {
 }
 
 #[test]
+fn a_flipped_bit_in_memory_is_found_and_replaced() {
+    let store = MemoryStore::new(CAPACITY);
+    let bytes = content(200_000, 3);
+    put(&store, id(1, 1), &bytes).unwrap();
+    store.flip(id(1, 1), 150_000);
+    assert!(matches!(store.verify(id(1, 1)), Verdict::Corrupt(_)));
+    assert!(matches!(
+        store.read(id(1, 1), 0, 1),
+        Err(StoreError::Corrupt { .. })
+    ));
+    put(&store, id(1, 1), &bytes).unwrap();
+    assert_eq!(get(&store, id(1, 1)), bytes);
+}
+
+#[test]
 fn the_fault_layer_fails_as_told() {
     let faults = Arc::<super::faulty::Faults>::default();
     let store = Faulty {

@@ -5,7 +5,6 @@ use super::space::Space;
 use super::sync::SyncGate;
 use dfs_core::chunk::header::{SLOT_ALIGN, encode_dead};
 use dfs_core::chunk::segment::{SEAL_AT, encode_seal};
-use dfs_core::ids::SetId;
 use nix::fcntl::{FallocateFlags, fallocate};
 use parking_lot::Mutex;
 use std::fs::File;
@@ -49,7 +48,6 @@ pub struct State {
 
 pub struct Segment {
     pub key: u32,
-    pub set: SetId,
     pub uuid: [u8; 16],
     pub path: PathBuf,
     pub state: Mutex<State>,
@@ -57,15 +55,7 @@ pub struct Segment {
 }
 
 impl Segment {
-    pub fn new(
-        key: u32,
-        set: SetId,
-        uuid: [u8; 16],
-        path: PathBuf,
-        phase: Phase,
-        end: u64,
-        size: u64,
-    ) -> Segment {
+    pub fn new(key: u32, uuid: [u8; 16], path: PathBuf, phase: Phase, end: u64, size: u64) -> Segment {
         let state = State {
             phase,
             end,
@@ -76,7 +66,6 @@ impl Segment {
         };
         Segment {
             key,
-            set,
             uuid,
             path,
             state: Mutex::new(state),

@@ -77,8 +77,7 @@ impl Inner {
             return self.remove_unborn(found, &page);
         }
         let key = self.next_key.fetch_add(1, Ordering::Relaxed) as u32;
-        let make =
-            |phase, end| Segment::new(key, found.set, found.uuid, found.path.clone(), phase, end, size);
+        let make = |phase, end| Segment::new(key, found.uuid, found.path.clone(), phase, end, size);
         self.files.keep(key, file.clone());
         let (segment, live) = match (first_page, sealed_at) {
             (Some(_), Some(end)) => (make(self.sealed_phase(found, &contents, end), end), contents.live),
