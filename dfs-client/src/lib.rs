@@ -3,6 +3,7 @@
 //! [`channel`] for its own calls. Knows nothing of FUSE.
 
 pub mod channel;
+pub mod commands;
 pub mod config;
 mod data;
 mod inode;

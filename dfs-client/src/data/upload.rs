@@ -4,6 +4,7 @@
 use super::Data;
 use super::seal::Batch;
 use crate::channel::{MESSAGE_MAX, Peer};
+use crate::session::Map;
 use bytes::Bytes;
 use dfs_core::chunk::{BLOCK_SIZE, Digest, block_crcs};
 use dfs_core::error::FsError;
@@ -78,24 +79,7 @@ impl Data {
             return Err(Trouble::Failed(format!("set {}: {} members live", id.set.0, alive.len())));
         }
         alive.sort_by_key(|(_, peer)| (!peer.is_healthy(), peer.load()));
-        let (_, first) = &alive[0];
-        let others = alive[1..].iter().map(|(node, _)| node.clone()).collect();
-        let begin = v1::PutBegin {
-            transfer: uuid::Uuid::new_v4().as_bytes().to_vec(),
-            cluster: map.cluster.clone(),
-            chunk: Some(id.into()),
-            len: batch.len,
-            term: map.term.0,
-            propagate: true,
-            others,
-        };
-        let _in_use = first.begin();
-        let (reply, sha256) = self.send(first, begin, batch.pieces(GROUP)).await.inspect_err(|trouble| {
-            if matches!(trouble, Trouble::Failed(_)) {
-                first.failed();
-            }
-        })?;
-        first.succeeded();
+        let (reply, sha256) = self.lead(&alive, &map, id, batch).await?;
         for failure in &reply.failures {
             tracing::warn!(chunk = %id, member = failure.node, reason = failure.reason, "a member has no copy");
             if let Some((_, peer)) = alive.iter().find(|(node, _)| node.id == failure.node) {
@@ -109,6 +93,42 @@ impl Data {
         }
         let missing = members.iter().map(|node| node.id).filter(|id| !reply.on_disk.contains(id));
         Ok(NewChunk { id, len: batch.len, sha256, missing: missing.map(NodeId).collect() })
+    }
+
+    /// Sends to the first member that takes it. One that is full cannot forward: then another leads.
+    async fn lead(
+        &self,
+        alive: &[(v1::Node, Arc<Peer>)],
+        map: &Map,
+        id: ChunkId,
+        batch: &Batch,
+    ) -> Result<(v1::PutReply, [u8; 32]), Trouble> {
+        let mut full = Trouble::Failed(format!("set {}: no member lives", id.set.0));
+        for (leader, first) in alive {
+            let others = alive.iter().map(|(node, _)| node).filter(|node| node.id != leader.id);
+            let begin = v1::PutBegin {
+                transfer: uuid::Uuid::new_v4().as_bytes().to_vec(),
+                cluster: map.cluster.clone(),
+                chunk: Some(id.into()),
+                len: batch.len,
+                term: map.term.0,
+                propagate: true,
+                others: others.cloned().collect(),
+            };
+            let _in_use = first.begin();
+            match self.send(first, begin, batch.pieces(GROUP)).await {
+                Ok(answer) => {
+                    first.succeeded();
+                    return Ok(answer);
+                }
+                Err(trouble @ Trouble::Full(_)) => full = trouble,
+                Err(trouble) => {
+                    first.failed();
+                    return Err(trouble);
+                }
+            }
+        }
+        Err(full)
     }
 
     async fn send(
