@@ -21,10 +21,11 @@ const CHUNK: ChunkId = ChunkId {
 };
 const SESSION: SessionId = SessionId(0x0102);
 
-#[test]
-fn keys_have_these_bytes() {
-    let session = "00000000000000000000000000000102";
-    let cases: Vec<(Vec<u8>, String, Key)> = vec![
+/// Keys, their bytes, and what they parse to.
+type Cases = Vec<(Vec<u8>, String, Key)>;
+
+fn keys_of_files_and_chunks() -> Cases {
+    vec![
         (
             keys::inode(Ino(1)),
             "690000000000000001".into(),
@@ -74,6 +75,12 @@ fn keys_have_these_bytes() {
                 node: NodeId(4),
             },
         ),
+    ]
+}
+
+fn keys_of_the_volume() -> Cases {
+    let session = "00000000000000000000000000000102";
+    vec![
         (
             keys::range(SESSION, SetId(2), 3),
             format!("72{session}000000020000000000000003"),
@@ -129,9 +136,13 @@ fn keys_have_these_bytes() {
             "756368756e6b5f7365712f3132".into(),
             Key::Counter(b"chunk_seq/12".to_vec()),
         ),
-    ];
+    ]
+}
+
+#[test]
+fn keys_have_these_bytes() {
     let (first, last) = keys::prefix::all();
-    for (key, bytes, parsed) in cases {
+    for (key, bytes, parsed) in keys_of_files_and_chunks().into_iter().chain(keys_of_the_volume()) {
         assert_eq!(hex(&key), bytes);
         assert_eq!(keys::parse(&key), Some(parsed));
         assert!(first <= key && key < last);
@@ -206,7 +217,7 @@ fn row<R: Row + PartialEq + std::fmt::Debug>(row: R, golden: &str) {
 }
 
 #[test]
-fn rows_have_these_bytes() {
+fn rows_of_files_and_chunks_have_these_bytes() {
     row(inode(), "0102a403020304050607010904090609080908090a0b0c0174");
     row(
         DentryRow {
@@ -254,6 +265,10 @@ fn rows_have_these_bytes() {
         "01010101",
     );
     assert_eq!(hex(&HeldRow.encode()), "01");
+}
+
+#[test]
+fn rows_of_the_volume_have_these_bytes() {
     row(
         PurgeRow {
             since: Timestamp { secs: 1, nanos: 2 },

@@ -2,12 +2,16 @@
 //! against `execute`, properties of the tables, golden encodings. They know nothing of the core's insides.
 
 mod attributes;
+mod commits;
+mod compare;
 mod data;
 mod golden;
 mod model;
 mod names;
 mod orphans;
+mod pair;
 mod property;
+mod steps;
 mod tables;
 mod world;
 mod xattrs;
