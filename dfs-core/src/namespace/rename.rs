@@ -94,7 +94,8 @@ fn exchange(tx: &mut Tx<'_>, rename: &Rename, source: DentryRow, target: DentryR
     touch(tx, target.ino)?;
     tx.add_entry(rename.new_parent, &rename.new_name, source.ino, source.kind)?;
     tx.add_entry(rename.parent, &rename.name, target.ino, target.kind)?;
-    Ok(renamed(source.ino, None))
+    // Both live on; the caller must know which inode the old name means now.
+    Ok(renamed(source.ino, Some((target.ino, false))))
 }
 
 fn touch(tx: &mut Tx<'_>, ino: Ino) -> Outcome<()> {

@@ -322,7 +322,13 @@ fn rename_moves() {
     assert!(w.attr(sub).ctime > w.attr(sub).mtime);
     w.check();
     // Exchange of a file and a directory across directories.
-    w.rename((a, "f"), (b, "sub"), Exchange).expect("both exist");
+    assert_eq!(
+        w.rename((a, "f"), (b, "sub"), Exchange),
+        Ok(Reply::Renamed {
+            moved: f,
+            replaced: Some((sub, false))
+        })
+    );
     assert_eq!(
         (w.attr(a).nlink, w.attr(b).nlink, w.attr(a).size, w.attr(b).size),
         (3, 2, 2, 1)
