@@ -3,6 +3,7 @@ use crate::Scene;
 use integration::sys;
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -203,7 +204,9 @@ fn a_name_that_is_replaced_is_never_absent_on_any_mount() {
         let look = move || {
             let mut looks = 0;
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                let text = std::fs::read_to_string(&path).expect("the name is always there");
+                let mut text = String::new();
+                let mut file = File::open(&path).expect("the name is always there");
+                file.read_to_string(&mut text).expect("what is open stays readable");
                 assert!(
                     text == "old content" || text == "new content",
                     "something third: {text:?}"
