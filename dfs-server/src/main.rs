@@ -21,15 +21,18 @@ fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(standalone::Args::augment_args(
-            Command::new("standalone").about("A coordinator and its datanodes in one process, for one machine"),
-        ))
-        .subcommand(coordinator::Args::augment_args(
-            Command::new("coordinator").about("Owns a volume: its names, sessions, leases and placement"),
-        ))
-        .subcommand(datanode::Args::augment_args(
-            Command::new("datanode").about("Keeps immutable chunks on this machine's disk"),
-        ))
+        .subcommand(
+            standalone::Args::augment_args(Command::new("standalone"))
+                .about("A coordinator and its datanodes in one process, for one machine"),
+        )
+        .subcommand(
+            coordinator::Args::augment_args(Command::new("coordinator"))
+                .about("Owns a volume: its names, sessions, leases and placement"),
+        )
+        .subcommand(
+            datanode::Args::augment_args(Command::new("datanode"))
+                .about("Keeps immutable chunks on this machine's disk"),
+        )
 }
 
 fn main() -> ExitCode {
@@ -62,13 +65,15 @@ fn begin() -> Result<(), Fatal> {
         .map_err(|e| Fatal::io("cannot start threads", e))?;
     let wrong = |e: clap::Error| Fatal(e.to_string());
     match role {
-        "standalone" => {
-            runtime.block_on(standalone::run(standalone::Args::from_arg_matches(own).map_err(wrong)?))
-        }
-        "coordinator" => {
-            runtime.block_on(coordinator::run(coordinator::Args::from_arg_matches(own).map_err(wrong)?))
-        }
-        "datanode" => runtime.block_on(datanode::run(datanode::Args::from_arg_matches(own).map_err(wrong)?)),
+        "standalone" => runtime.block_on(standalone::run(
+            standalone::Args::from_arg_matches(own).map_err(wrong)?,
+        )),
+        "coordinator" => runtime.block_on(coordinator::run(
+            coordinator::Args::from_arg_matches(own).map_err(wrong)?,
+        )),
+        "datanode" => runtime.block_on(datanode::run(
+            datanode::Args::from_arg_matches(own).map_err(wrong)?,
+        )),
         other => Err(Fatal(format!("no role {other}"))),
     }
 }

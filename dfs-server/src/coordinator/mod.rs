@@ -30,14 +30,19 @@ use state::Store;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 use writer::Writer;
 
+/// How long connections may stay after the executor has stopped: every stream was told to end.
+const DRAIN: Duration = Duration::from_secs(2);
+
 /// The running parts of a coordinator.
 pub struct Coordinator {
+    /// Keeps the data directory ours.
+    dir: DataDir,
     inbox: Inbox,
     store: Store,
     settings: Arc<Settings>,
@@ -68,7 +73,7 @@ fn wall_clock() -> Timestamp {
 
 impl Coordinator {
     /// Recovers the volume in the settings' directory and starts the executor.
-    pub fn start(settings: Settings, init: bool) -> Result<Coordinator, Fatal> {
+    pub fn start(dir: DataDir, settings: Settings, init: bool) -> Result<Coordinator, Fatal> {
         let Recovered { log, store, term } = recovery::recover(&settings.data_dir, init, wall_clock())
             .map_err(|error| Fatal(error.to_string()))?;
         let settings = Arc::new(settings);
@@ -88,13 +93,13 @@ impl Coordinator {
         )
         .map_err(|error| Fatal(error.to_string()))?;
         let (tell, ended) = oneshot::channel();
-        let dir = settings.data_dir.clone();
+        let condemned = settings.data_dir.clone();
         std::thread::Builder::new()
             .name("executor".to_owned())
             .spawn(move || {
                 let result = executor.run();
                 if let Err(Fault::View(error)) = &result
-                    && let Err(failure) = recovery::condemn(&dir, &error.to_string())
+                    && let Err(failure) = recovery::condemn(&condemned, &error.to_string())
                 {
                     tracing::error!(%failure, "the damaged state could not be condemned; delete it by hand");
                 }
@@ -104,6 +109,7 @@ impl Coordinator {
             .map_err(|error| Fatal::io("cannot start the executor", error))?;
         tracing::info!(term = term.0, volume = settings.volume, cluster = %settings.cluster, "the coordinator serves");
         Ok(Coordinator {
+            dir,
             inbox,
             store,
             settings,
@@ -130,9 +136,13 @@ impl Coordinator {
         let (end_server, server_end) = oneshot::channel::<()>();
         let server = tokio::spawn(services::serve(handle, listener, server_end));
         let mut ended = self.ended;
+        let asked = async move {
+            // A sender that is gone asks to stop as well.
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
         let result = tokio::select! {
             result = &mut ended => executor_end(result),
-            _ = stop.wait_for(|stop| *stop) => {
+            () = asked => {
                 tracing::info!("the coordinator stops");
                 if self.inbox.send_now(Event::Stop).is_err() {
                     tracing::debug!("the executor has stopped already");
@@ -143,7 +153,15 @@ impl Coordinator {
         // Workers and the server end by themselves when these go.
         drop(end_server);
         drop(workers);
-        match server.await {
+        let served = match tokio::time::timeout(DRAIN, server).await {
+            Ok(served) => served,
+            Err(_) => {
+                tracing::info!("clients that keep their connections are cut off");
+                Ok(Ok(()))
+            }
+        };
+        drop(self.dir);
+        match served {
             Ok(Ok(())) => result,
             Ok(Err(error)) => result.and(Err(error)),
             Err(error) => result.and(Err(Fatal::io("the coordinator's server failed", error))),
@@ -165,7 +183,7 @@ fn executor_end(result: Result<Result<(), Fault>, oneshot::error::RecvError>) ->
 pub async fn run(args: Args) -> Result<(), Fatal> {
     let mut dir = DataDir::open(&args.data_dir, "coordinator", args.init)?;
     let cluster = join_cluster(&mut dir, &args)?;
-    let coordinator = start_blocking(args.settings(cluster)?, args.init).await?;
+    let coordinator = start_blocking(dir, args.settings(cluster)?, args.init).await?;
     let listener = bind(args.listen).await?;
     tracing::info!(address = %args.listen, "listening");
     let (tell, stop) = watch::channel(false);
@@ -181,8 +199,8 @@ pub async fn run(args: Args) -> Result<(), Fatal> {
 }
 
 /// Recovery reads files: not on the network's threads.
-pub async fn start_blocking(settings: Settings, init: bool) -> Result<Coordinator, Fatal> {
-    tokio::task::spawn_blocking(move || Coordinator::start(settings, init))
+pub async fn start_blocking(dir: DataDir, settings: Settings, init: bool) -> Result<Coordinator, Fatal> {
+    tokio::task::spawn_blocking(move || Coordinator::start(dir, settings, init))
         .await
         .map_err(|error| Fatal::io("recovery failed", error))?
 }

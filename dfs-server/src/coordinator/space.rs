@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const FILE: &str = "ballast";
 /// A disk fills by at most some hundred megabytes between two looks.
-const INTERVAL: Duration = Duration::from_millis(250);
+const INTERVAL: Duration = Duration::from_millis(100);
 /// Below this the ballast goes.
 const EMERGENCY: u64 = 24 << 20;
 /// A small disk keeps a share of itself, so that it can be used at all.

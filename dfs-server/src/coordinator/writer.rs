@@ -3,13 +3,18 @@
 
 use super::inbox::{Completion, Inbox, WriterError};
 use super::log::MetadataLog;
-use super::state::Store;
+use super::state::{StateError, Store};
 use dfs_core::ids::Index;
 use dfs_core::record::Record;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often and how long a full disk is waited for: far beyond the time that freeing the reserve takes.
+const FULL_TRIES: u32 = 50;
+const FULL_PAUSE: Duration = Duration::from_millis(200);
 
 /// What the writer is asked.
 pub enum Job {
@@ -77,6 +82,22 @@ impl Drop for Writer {
     }
 }
 
+/// Applies a record that is durable in the log. A full disk is waited for: the watch over the space gives up
+/// its reserve within moments, and the executor takes only shrinking work meanwhile.
+fn apply(store: &Store, record: &Record) -> Result<(), StateError> {
+    let mut tries = 0;
+    loop {
+        match store.apply([record]) {
+            Err(StateError::Full(path)) if tries < FULL_TRIES => {
+                tries += 1;
+                tracing::warn!(path = %path.display(), "the state's disk is full; trying again");
+                std::thread::sleep(FULL_PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
 fn work(
     mut log: Box<dyn MetadataLog>,
     store: &Store,
@@ -90,7 +111,7 @@ fn work(
                 log.append(&[&record])?;
                 counts.syncs.fetch_add(1, Ordering::Relaxed);
                 inbox.complete(Completion::Durable(record.index));
-                store.apply([&*record])?;
+                apply(store, &record)?;
                 inbox.complete(Completion::Applied(record.index));
             }
             Job::Trim(up_to) => {

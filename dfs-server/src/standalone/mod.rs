@@ -1,1 +1,170 @@
-//! All in one process: a coordinator and datanodes with their own data directories, for a laptop.
+//! All in one process: a coordinator and its datanodes, each with its own data directory, over the loopback
+//! network as on many machines. The default for one laptop. It only starts and stops the roles.
+
+use crate::config::units::{parse_duration, parse_size};
+use crate::config::{Fatal, Shared};
+use crate::coordinator::{self, Coordinator};
+use crate::datanode::{self, Datanode};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+/// Settings of `dfs-server standalone`. What is missing in the data directory is made.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub shared: Shared,
+    /// Address of the coordinator
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:7400",
+        env = "DFS_LISTEN"
+    )]
+    pub listen: SocketAddr,
+    /// Addresses of the datanodes: one datanode for each
+    #[arg(
+        long,
+        value_name = "ADDRESSES",
+        value_delimiter = ',',
+        default_values = ["127.0.0.1:7411", "127.0.0.1:7412", "127.0.0.1:7413"],
+        env = "DFS_DATANODE_LISTEN"
+    )]
+    pub datanode_listen: Vec<SocketAddr>,
+    /// Directory for everything: `coordinator`, `datanode-1`, ... below it
+    #[arg(long, value_name = "DIR", env = "DFS_DATA_DIR")]
+    pub data_dir: PathBuf,
+    /// Accepted for symmetry: this role always makes what is missing
+    #[arg(long)]
+    pub init: bool,
+    /// UUID of the cluster (default: the one in the data directory, or a fresh one)
+    #[arg(long, value_name = "UUID", env = "DFS_CLUSTER")]
+    pub cluster: Option<Uuid>,
+    /// Name of the volume
+    #[arg(long, default_value = "default", env = "DFS_VOLUME")]
+    pub volume: String,
+    /// Copies of each chunk (default: one on each datanode, at most 3)
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8), env = "DFS_REPLICATION")]
+    pub replication: Option<u8>,
+    /// Fewest copies on disk for a write to count (default: more than half)
+    #[arg(long, value_name = "COPIES", env = "DFS_MIN_REPLICAS")]
+    pub min_replicas: Option<u8>,
+    /// Most bytes for chunks on each datanode, such as 50GiB (default: what the disk has)
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, env = "DFS_CAPACITY")]
+    pub capacity: Option<u64>,
+    /// How long a silent client's leases are waited for
+    #[arg(long, default_value = "10s", value_parser = parse_duration, env = "DFS_LEASE_TERM")]
+    pub lease_term: Duration,
+    /// How long a silent client may come back with its open files and locks
+    #[arg(long, default_value = "5m", value_parser = parse_duration, env = "DFS_SESSION_TIMEOUT")]
+    pub session_timeout: Duration,
+    /// How long an unreferenced chunk is kept before it is deleted
+    #[arg(long, default_value = "30s", value_parser = parse_duration, env = "DFS_GC_DELAY")]
+    pub gc_delay: Duration,
+    /// How often what the datanodes hold is compared with the metadata
+    #[arg(long, default_value = "10m", value_parser = parse_duration, env = "DFS_INVENTORY_INTERVAL")]
+    pub inventory_interval: Duration,
+    /// Records of the log after which a checkpoint is made
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..), env = "DFS_CHECKPOINT_RECORDS")]
+    pub checkpoint_records: u64,
+}
+
+impl Args {
+    fn coordinator(&self) -> coordinator::Args {
+        let most = self.datanode_listen.len().clamp(1, 3) as u8;
+        coordinator::Args {
+            shared: self.shared.clone(),
+            listen: self.listen,
+            data_dir: self.data_dir.join("coordinator"),
+            init: true,
+            cluster: self.cluster,
+            volume: self.volume.clone(),
+            replication: self.replication.unwrap_or(most),
+            min_replicas: self.min_replicas,
+            lease_term: self.lease_term,
+            session_timeout: self.session_timeout,
+            gc_delay: self.gc_delay,
+            inventory_interval: self.inventory_interval,
+            checkpoint_records: self.checkpoint_records,
+        }
+    }
+
+    fn datanode(&self, number: usize) -> datanode::Settings {
+        datanode::Settings {
+            data_dir: self.data_dir.join(format!("datanode-{number}")),
+            coordinators: vec![self.listen.to_string()],
+            advertise: None,
+            zone: format!("zone-{number}"),
+            capacity: self.capacity,
+            reserve: None,
+            sharers: self.datanode_listen.len() as u64,
+        }
+    }
+}
+
+/// One role, listening and ready to serve.
+enum Part {
+    Coordinator(Box<Coordinator>, TcpListener),
+    Datanode(Datanode, TcpListener),
+}
+
+/// The process `dfs-server standalone`: ends when it is told to or when any part fails.
+pub async fn run(args: Args) -> Result<(), Fatal> {
+    let parts = prepare(&args).await?;
+    let (tell, stop) = watch::channel(false);
+    let mut running = JoinSet::new();
+    for part in parts {
+        let stop = stop.clone();
+        match part {
+            Part::Coordinator(part, listener) => running.spawn(part.serve(listener, stop)),
+            Part::Datanode(part, listener) => running.spawn(part.serve(listener, stop)),
+        };
+    }
+    println!(
+        "dfs-server standalone serves volume {:?} at dfs://{}/{} with {} datanodes, data in {}",
+        args.volume,
+        args.listen,
+        args.volume,
+        args.datanode_listen.len(),
+        args.data_dir.display()
+    );
+    let first = tokio::select! {
+        ended = running.join_next() => part_end(ended),
+        asked = coordinator::stop_signal() => asked.map_err(|error| Fatal::io("signals cannot be waited for", error)),
+    };
+    // Parts that ended have dropped their receivers.
+    let _ = tell.send(true);
+    let mut result = first;
+    while let Some(ended) = running.join_next().await {
+        result = result.and(part_end(Some(ended)));
+    }
+    result
+}
+
+/// Opens every directory and takes every address before anything is served.
+async fn prepare(args: &Args) -> Result<Vec<Part>, Fatal> {
+    let own = args.coordinator();
+    let mut dir = crate::config::data_dir::DataDir::open(&own.data_dir, "coordinator", true)?;
+    let cluster = coordinator::join_cluster(&mut dir, &own)?;
+    let listener = coordinator::bind(args.listen).await?;
+    let part = coordinator::start_blocking(dir, own.settings(cluster)?, true).await?;
+    let mut parts = vec![Part::Coordinator(Box::new(part), listener)];
+    for (position, address) in args.datanode_listen.iter().enumerate() {
+        let listener = datanode::bind(*address).await?;
+        let part = datanode::start_blocking(args.datanode(position + 1), true).await?;
+        parts.push(Part::Datanode(part, listener));
+    }
+    Ok(parts)
+}
+
+fn part_end(ended: Option<Result<Result<(), Fatal>, tokio::task::JoinError>>) -> Result<(), Fatal> {
+    match ended {
+        Some(Ok(result)) => result,
+        Some(Err(error)) => Err(Fatal::io("a part of the server panicked; start it again", error)),
+        None => Ok(()),
+    }
+}
