@@ -53,11 +53,17 @@ impl Vfs {
 
     /// A handle on an inode that already counts the open.
     fn opened(&self, inode: &Arc<Inode>, flags: i32) -> Opened {
-        let (leased, losses) = {
+        let (leased, losses, untold) = {
             let mut state = inode.state.lock();
             state.fills += 1;
-            (self.holds(&state, LeaseMode::Shared) && state.recalling == 0, state.content.losses)
+            // Without a lease no recall would let the coordinator know that it is open here.
+            let untold = state.lease == LeaseMode::None && !state.declared_open;
+            state.declared_open |= untold;
+            (self.holds(&state, LeaseMode::Shared) && state.recalling == 0, state.content.losses, untold)
         };
+        if untold {
+            self.session.tell_held(inode.ino, LeaseMode::None, true);
+        }
         let fh = self.handles.insert(Handle::new(inode.clone(), flags, losses));
         // Without a lease nobody would empty the kernel's pages: then it keeps none.
         Opened { fh, keep_cache: leased, direct_io: !leased, cache_dir: false }
