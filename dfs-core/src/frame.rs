@@ -24,9 +24,14 @@ pub enum Frame<'a> {
     Corrupt { reason: &'static str },
 }
 
-/// Appends a frame with this body; the body's length is at most [`BODY_MAX`].
+/// Appends a frame with this body. Panics when the body is longer than [`BODY_MAX`]: written, it could never be
+/// read again.
 pub fn put(body: &[u8], out: &mut Vec<u8>) {
-    debug_assert!(body.len() <= BODY_MAX);
+    assert!(
+        body.len() <= BODY_MAX,
+        "a log record of {} bytes could not be read again",
+        body.len()
+    );
     out.reserve(HEADER_LEN + body.len());
     out.extend_from_slice(&MAGIC.to_le_bytes());
     out.push(VERSION);

@@ -69,8 +69,13 @@ impl Tx<'_> {
 
     /// Lays an extent over the file's content.
     pub fn lay(&mut self, ino: Ino, new: Extent) -> Outcome<()> {
-        let content = self.change(ino)?.content;
-        let existing = self.touching(ino, content, new.offset, new.end(), usize::MAX)?;
+        let row = self.change(ino)?;
+        let content = row.content;
+        // Most commits are the first of a small file: nothing to look for.
+        let existing = match row.blocks {
+            0 => Vec::new(),
+            _ => self.touching(ino, content, new.offset, new.end(), usize::MAX)?,
+        };
         self.apply_edit(ino, content, extents::overlay(&existing, new))
     }
 
