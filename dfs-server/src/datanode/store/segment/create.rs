@@ -100,7 +100,7 @@ impl Inner {
             .create_new(true)
             .open(&path);
         let file = file.map_err(|e| failed("cannot make a segment", &e))?;
-        let made = self.preallocate(&file, slot).and_then(|size| {
+        let made = self.preallocate_at_need(&file, slot).and_then(|size| {
             let identity = encode_identity(set, uuid.as_bytes());
             let written = file.write_all_at(&identity, 0).and_then(|()| file.sync_data());
             written
@@ -122,6 +122,36 @@ impl Inner {
         self.segments.write().insert(key, segment.clone());
         writing.active = Some(segment.clone());
         Ok((segment, file))
+    }
+
+    /// On a full disk the unused tails of other sets' segments go back first.
+    fn preallocate_at_need(&self, file: &File, slot: u64) -> Result<u64, StoreError> {
+        match self.preallocate(file, slot) {
+            Err(StoreError::Full { .. }) => {
+                self.give_back_tails();
+                self.preallocate(file, slot)
+            }
+            other => other,
+        }
+    }
+
+    /// Closes the segments that other sets write to; a set that is busy is passed over, since its owner may be
+    /// waiting for ours.
+    pub(super) fn give_back_tails(&self) {
+        let all: Vec<_> = self.sets.lock().values().cloned().collect();
+        for writing in all {
+            let Some(mut writing) = writing.try_lock() else {
+                continue;
+            };
+            let Some(segment) = writing.active.take() else {
+                continue;
+            };
+            if segment.close()
+                && let Ok(file) = self.file(&segment)
+            {
+                self.seal(&segment, &file);
+            }
+        }
     }
 
     /// Allocates the file's blocks: the wanted size, or on a nearly full disk less, but at least `slot`.

@@ -361,6 +361,36 @@ fn a_reserve_is_kept_and_strange_files_are_reported() {
 }
 
 #[test]
+fn unused_tails_of_segments_go_back_to_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for set in 1..=3 {
+        put(&store, id(set, 1), &content(1000, set.into())).unwrap();
+    }
+    let unfinished = store.begin(id(3, 2), 1000, false).unwrap();
+    let sizes = || {
+        segments(dir.path())
+            .iter()
+            .map(|path| path.metadata().unwrap().len())
+            .sum::<u64>()
+    };
+    assert_eq!(sizes(), 3 << 20);
+    store.0.give_back_tails();
+    assert!(
+        sizes() < (1 << 20) + 20_000,
+        "but for the one that is being written"
+    );
+    drop(unfinished);
+    assert!(sizes() < 40_000);
+    assert_eq!(store.0.space.counts().ahead, 0);
+    put(&store, id(1, 2), &content(1000, 7)).unwrap();
+    assert_eq!(
+        (get(&store, id(1, 2)), get(&store, id(3, 1))),
+        (content(1000, 7), content(1000, 3))
+    );
+}
+
+#[test]
 fn descriptors_are_bounded() {
     let files = super::open_files::OpenFiles::default();
     let dir = tempfile::tempdir().unwrap();
