@@ -12,8 +12,6 @@ mod services;
 mod settings;
 mod space;
 mod state;
-#[cfg(test)]
-mod tests;
 mod workers;
 mod writer;
 
