@@ -2,11 +2,15 @@
 //! `kernel`, `door` and `dfs_client::commands`.
 
 mod background;
+mod fsck;
+mod info;
 mod log;
 mod mount;
 mod mount_program;
 mod options;
 mod serve;
+mod status;
+mod sync;
 mod umount;
 
 use std::ffi::OsString;
@@ -27,12 +31,19 @@ const EXAMPLES: &str = "\
 Examples:
   dfs mount dfs://localhost/default /mnt/dfs -o allow_other
   dfs mount dfs://a,b:7400/photos/2026 /mnt/photos -o ro,noatime
-  dfs umount /mnt/dfs";
+  dfs umount /mnt/dfs
+  dfs status dfs://localhost/default --json
+  dfs info /mnt/dfs/file
+  dfs fsck /mnt/dfs";
 
 #[derive(Subcommand)]
 enum Command {
     Mount(mount::Mount),
     Umount(umount::Umount),
+    Status(status::Status),
+    Info(info::Info),
+    Fsck(fsck::Fsck),
+    Sync(sync::Sync),
 }
 
 /// Why a command failed: printed as one line.
@@ -45,22 +56,35 @@ pub fn main() -> ExitCode {
         .first()
         .and_then(|arg| Path::new(arg).file_name())
         .and_then(|name| name.to_str());
-    // Where only Debian's mount.fuse is installed, it runs `dfs SOURCE DIR -o OPTIONS` for the type fuse.dfs.
-    let by_mount_fuse = args
-        .get(1)
-        .is_some_and(|arg| arg.as_encoded_bytes().starts_with(b"dfs://"));
-    if by_mount_fuse || name.is_some_and(|name| matches!(name, "mount.fuse.dfs" | "mount.dfs")) {
-        return mount_program::run(&args[1..]);
+    match name {
+        Some("mount.fuse.dfs" | "mount.dfs") => return mount_program::run(&args[1..]),
+        Some("umount.fuse.dfs" | "umount.dfs") => return mount_program::run_umount(&args[1..]),
+        // Where only Debian's mount.fuse is installed, it runs `dfs SOURCE DIR -o OPTIONS` for the type fuse.dfs.
+        _ if args
+            .get(1)
+            .is_some_and(|arg| arg.as_encoded_bytes().starts_with(b"dfs://")) =>
+        {
+            return mount_program::run(&args[1..]);
+        }
+        _ => {}
     }
-    let result = match Cli::parse_from(args).command {
-        Command::Mount(mount) => mount.run(),
-        Command::Umount(umount) => umount.run(),
-    };
+    match Cli::parse_from(args).command {
+        Command::Mount(mount) => finish("dfs", mount.run(), 1),
+        Command::Umount(umount) => finish("dfs", umount.run(), 1),
+        Command::Status(status) => status.run(),
+        Command::Info(info) => info.run(),
+        Command::Fsck(fsck) => fsck.run(),
+        Command::Sync(sync) => sync.run(),
+    }
+}
+
+/// Prints why a command failed.
+fn finish(name: &str, result: Result<(), Failure>, code: u8) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("dfs: {failure}");
-            ExitCode::FAILURE
+            eprintln!("{name}: {failure}");
+            ExitCode::from(code)
         }
     }
 }

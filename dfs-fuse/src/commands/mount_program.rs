@@ -1,5 +1,6 @@
 //! This executable under the name `mount.fuse.dfs` or `mount.dfs`, as mount(8) runs it:
-//! `mount.fuse.dfs SOURCE DIR [-sfnv] [-o OPTIONS] [-t TYPE] [-N NAMESPACE]`. Called by `main`.
+//! `mount.fuse.dfs SOURCE DIR [-sfnv] [-o OPTIONS] [-t TYPE] [-N NAMESPACE]`; and as `umount.fuse.dfs DIR [-flnrv]`, with
+//! which umount(8) returns only when what was written is durable. Called by `main`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -8,6 +9,7 @@ use std::process::ExitCode;
 use super::Failure;
 use super::mount::Mount;
 use super::options::Options;
+use super::umount::Umount;
 
 /// mount(8)'s exit codes: incorrect invocation, mount failure.
 const USAGE: u8 = 1;
@@ -21,13 +23,37 @@ pub fn run(args: &[OsString]) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match mount(asked) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("mount.fuse.dfs: {failure}");
-            ExitCode::from(FAILED)
+    super::finish("mount.fuse.dfs", mount(asked), FAILED)
+}
+
+/// `umount.fuse.dfs`.
+pub fn run_umount(args: &[OsString]) -> ExitCode {
+    super::finish(
+        "umount.fuse.dfs",
+        parse_umount(args).map_err(Failure::from).and_then(Umount::run),
+        FAILED,
+    )
+}
+
+fn parse_umount(args: &[OsString]) -> Result<Umount, String> {
+    let (mut place, mut lazy, mut force) = (None, false, false);
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_bytes() {
+            b"-t" | b"-N" => drop(args.next().ok_or("-t and -N need a value")?),
+            [b'-', letters @ ..] if !letters.is_empty() => {
+                lazy |= letters.contains(&b'l');
+                force |= letters.contains(&b'f');
+            }
+            _ => place = Some(arg),
         }
     }
+    let mountpoint = place.ok_or("a directory is needed")?.into();
+    Ok(Umount {
+        mountpoint,
+        lazy: lazy && !force,
+        force,
+    })
 }
 
 fn mount(asked: Asked) -> Result<(), Failure> {
@@ -129,6 +155,16 @@ mod tests {
         assert_eq!(asked, expected);
         assert!(parsed("a b -f").unwrap().fake);
         assert_eq!(parsed("a b -r").unwrap().options, ["ro"]);
+    }
+
+    #[test]
+    fn what_umount_8_passes_is_understood() {
+        let parsed = |line: &str| parse_umount(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        let asked = parsed("/mnt/x -n -v -t fuse.dfs").unwrap();
+        assert!(asked.mountpoint == std::path::Path::new("/mnt/x") && !asked.lazy && !asked.force);
+        assert!(parsed("/mnt/x -l").unwrap().lazy);
+        assert!(parsed("/mnt/x -lf").is_ok_and(|asked| asked.force && !asked.lazy));
+        assert!(parsed("-v").is_err());
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! `dfs umount`: makes what was written durable, then detaches the mount. Its client ends by itself afterwards.
+//! Also called by `mount_program` for umount(8).
 
 use std::fs::File;
 use std::io;
@@ -15,13 +16,13 @@ use crate::kernel::mountinfo;
 /// Unmount a volume
 #[derive(Args)]
 pub struct Umount {
-    mountpoint: PathBuf,
+    pub mountpoint: PathBuf,
     /// Take it out of the tree now; it ends when its last user has left
     #[arg(short, long, conflicts_with = "force")]
-    lazy: bool,
+    pub lazy: bool,
     /// End all calls in progress with an error first, for a mount that does not answer; unwritten data is lost
     #[arg(short, long)]
-    force: bool,
+    pub force: bool,
 }
 
 impl Umount {
