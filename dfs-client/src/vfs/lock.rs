@@ -139,8 +139,8 @@ impl Vfs {
     }
 }
 
-/// A lock granted to a caller who has gone.
-fn give_back(session: &Session, caches: &crate::inode::apply::Caches, lock: Lock) {
+/// A lock of a caller who has gone: nobody waits for the answer, so no signal to the caller can lose it.
+pub(super) fn give_back(session: &Session, caches: &crate::inode::apply::Caches, lock: Lock) {
     let unlock = Lock { typ: LockType::Unlock, ..lock };
     caches.locks.granted(unlock);
     session.lock(unlock, LockAction::Try, Box::new(|_| {}));

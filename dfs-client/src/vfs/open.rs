@@ -1,5 +1,6 @@
 //! Opening and closing files: open, create, tmpfile, flush, release.
 
+use super::lock::give_back;
 use super::handle::Handle;
 use super::{Caller, Entry, Opened, Vfs, check_name};
 use crate::inode::Inode;
@@ -180,7 +181,8 @@ impl Vfs {
     fn unlock_all(&self, ino: Ino, kind: LockKind, owner: u64, patience: Patience<'_>) {
         let lock = Lock { ino, owner, kind, typ: LockType::Unlock, start: 0, end: u64::MAX, pid: 0 };
         if let Err(error) = self.unlock(lock, patience) {
-            tracing::warn!(ino = ino.0, %error, "locks of a closed file could not be given back yet");
+            tracing::debug!(ino = ino.0, %error, "locks of a closed file are given back later");
+            give_back(&self.session, &self.caches, lock);
         }
     }
 }
