@@ -128,6 +128,7 @@ impl Cluster {
         };
         cluster.all().for_each(|server| server.start(true));
         cluster.all().for_each(Server::wait_until_listening);
+        cluster.wait_until_healthy();
         cluster
     }
 
@@ -142,6 +143,13 @@ impl Cluster {
     pub fn start_all(&mut self) {
         self.all().for_each(Server::start_again);
         self.all().for_each(Server::wait_until_listening);
+    }
+
+    /// Until `dfs status` finds nothing to complain about.
+    pub fn wait_until_healthy(&self) {
+        patience::until_true("the cluster is healthy", START_LIMIT, || {
+            self.dfs(&["status"]).status.success()
+        });
     }
 
     /// What `dfs mount` is given; `inside` is a directory of the volume or empty.

@@ -84,26 +84,35 @@ fn status_shows_nodes_and_health() {
 
 // S30
 #[test]
-fn fsck_finds_a_lost_chunk_and_names_the_file() {
+fn fsck_finds_damage_and_names_the_file() {
     let mut scene = Scene::new();
     let mut file = std::fs::File::create(scene.join("precious")).unwrap();
+    let pattern = b"content that is on three disks and then on none";
     file.write_all(&vec![3; 2 << 20]).unwrap();
+    file.write_all(pattern).unwrap();
     file.sync_all().unwrap();
     drop(file);
     scene.cluster.assert_clean();
     let answer = json(&scene.cluster.dfs(&["fsck", "--json"]));
     assert!(answer.is_object(), "{answer}");
-    // No member is left that has the content.
     for node in &mut scene.cluster.datanodes {
         node.kill();
+        assert_eq!(crate::luck::flip(&node.data, pattern), 1);
     }
-    let output = scene.cluster.dfs(&["fsck"]);
-    assert!(
-        !output.status.success(),
-        "all datanodes are dead and fsck is content"
-    );
-    let said =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let complaint = |scene: &Scene| {
+        let output = scene.cluster.dfs(&["fsck"]);
+        assert!(
+            !output.status.success(),
+            "no good copy is there and fsck is content"
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    complaint(&scene);
+    for node in &mut scene.cluster.datanodes {
+        node.start_again();
+        node.wait_until_listening();
+    }
+    let said = complaint(&scene);
     assert!(said.contains("precious"), "the path is not in\n{said}");
 }
 

@@ -206,7 +206,8 @@ fn a_name_that_is_replaced_is_never_absent_on_any_mount() {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 let mut text = String::new();
                 let mut file = File::open(&path).expect("the name is always there");
-                file.read_to_string(&mut text).expect("what is open stays readable");
+                file.read_to_string(&mut text)
+                    .expect("what is open stays readable");
                 assert!(
                     text == "old content" || text == "new content",
                     "something third: {text:?}"

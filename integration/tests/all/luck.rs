@@ -126,7 +126,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Flips a bit in each place of the datanode's files where `pattern` is stored; how many there were.
-fn flip(dir: &Path, pattern: &[u8]) -> usize {
+pub fn flip(dir: &Path, pattern: &[u8]) -> usize {
     let mut flipped = 0;
     for path in files(dir) {
         let mut file = File::options().read(true).write(true).open(&path).unwrap();

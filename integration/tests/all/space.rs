@@ -165,8 +165,16 @@ fn used(scene: &Scene) -> u64 {
 fn statfs_follows_what_is_stored_and_deletion_gives_space_back() {
     let scene = Scene::new();
     let figures = sys::statvfs(scene.path()).unwrap();
-    let said = (figures.f_blocks, figures.f_bfree, figures.f_bavail, figures.f_frsize);
-    assert!(figures.f_blocks > 0 && figures.f_bavail > 0 && figures.f_bavail <= figures.f_blocks, "{said:?}");
+    let said = (
+        figures.f_blocks,
+        figures.f_bfree,
+        figures.f_bavail,
+        figures.f_frsize,
+    );
+    assert!(
+        figures.f_blocks > 0 && figures.f_bavail > 0 && figures.f_bavail <= figures.f_blocks,
+        "{said:?}"
+    );
     assert_eq!(figures.f_namemax, 255);
     assert!(figures.f_files > figures.f_ffree && figures.f_ffree > 0);
     let before = used(&scene);

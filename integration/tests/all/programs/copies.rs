@@ -23,7 +23,8 @@ touch -d '2001-02-03 04:05:06.789012345' tree/deep/f5 tree/deep
 /// Everything about a tree except inode numbers and the sizes of directories.
 const DESCRIBE: &str = "
 describe() { (cd $1; find . -printf '%P %y %m %U %G %n %l %T@ ' \\( -type d -printf '\\n' -o -printf '%s\\n' \\) | sort
-  find . -type f -print0 | sort -z | xargs -0 sha256sum; getfattr -R -d -m '^user' . 2>/dev/null; getfacl -R -n . 2>/dev/null) }
+  find . -type f -print0 | sort -z | xargs -0 sha256sum; find . -print0 | sort -z | xargs -0 getfattr -h -d -m '^user' 2>/dev/null
+  find . ! -type l -print0 | sort -z | xargs -0 getfacl -n 2>/dev/null) }
 same() { diff <(describe $1) <(describe $2); }
 ";
 
