@@ -19,6 +19,7 @@ mod write;
 mod xattr;
 
 pub use types::*;
+pub use write::WriteHow;
 
 use crate::config::MountConfig;
 use crate::data::Data;

@@ -9,6 +9,22 @@ use dfs_core::ids::Ino;
 use dfs_core::types::{LeaseMode, SIZE_MAX};
 use std::time::Instant;
 
+/// How a write is meant.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WriteHow {
+    /// `O_*` of the handle at this moment: fcntl changes `O_APPEND`, and pwritev2 adds `O_DSYNC` for one call.
+    pub flags: i32,
+    /// Pages of a shared mapping: the handle is the kernel's guess and its flags mean nothing.
+    pub from_cache: bool,
+    pub kill_suidgid: bool,
+}
+
+impl WriteHow {
+    fn has(self, flag: i32) -> bool {
+        !self.from_cache && self.flags & flag != 0
+    }
+}
+
 impl Vfs {
     /// Writes at `offset`, or at the end with `O_APPEND`; with `O_SYNC` or `O_DSYNC` it is durable on return.
     pub fn write(
@@ -18,7 +34,7 @@ impl Vfs {
         fh: u64,
         offset: u64,
         data: &[u8],
-        kill_suidgid: bool,
+        how: WriteHow,
     ) -> FsResult<usize> {
         self.check_writable()?;
         let handle = self.handles.find(fh)?;
@@ -31,7 +47,7 @@ impl Vfs {
             self.caches.budget.wait(patience)?;
         }
         let (written, dirty) = loop {
-            if let Some(done) = self.write_here(&handle, offset, data, kill_suidgid)? {
+            if let Some(done) = self.write_here(&handle, offset, data, how)? {
                 break done;
             }
             self.wait_for_exclusive(&handle, patience)?;
@@ -41,7 +57,7 @@ impl Vfs {
             self.data.flush(std::slice::from_ref(&handle.inode));
         }
         // O_SYNC includes O_DSYNC's bit.
-        if handle.flags & libc::O_DSYNC != 0 {
+        if how.has(libc::O_DSYNC) {
             self.data.flush_and_wait(&handle.inode, patience)?;
         }
         Ok(written)
@@ -53,7 +69,7 @@ impl Vfs {
         handle: &Handle,
         offset: u64,
         data: &[u8],
-        kill_suidgid: bool,
+        how: WriteHow,
     ) -> FsResult<Option<(usize, u64)>> {
         let mut state = handle.inode.state.lock();
         if !self.holds(&state, LeaseMode::Exclusive) || state.recalling > 0 {
@@ -64,7 +80,7 @@ impl Vfs {
         if let Some(error) = state.content.error {
             return Err(error);
         }
-        let offset = if handle.flags & libc::O_APPEND != 0 { attr.size } else { offset };
+        let offset = if how.has(libc::O_APPEND) { attr.size } else { offset };
         let room = SIZE_MAX.saturating_sub(offset);
         if room == 0 {
             return Err(FsError::FileTooLarge);
@@ -74,7 +90,7 @@ impl Vfs {
         self.caches.budget.take(grown);
         state.content.since.get_or_insert_with(Instant::now);
         state.content.mtime = now();
-        state.content.kill_suidgid |= kill_suidgid;
+        state.content.kill_suidgid |= how.kill_suidgid;
         let dirty = state.content.dirty.bytes();
         if std::mem::take(&mut state.fresh) {
             handle.inode.changed.notify_all();

@@ -7,7 +7,7 @@ mod coordinator;
 mod datanode;
 
 use dfs_client::config::{MountConfig, Source};
-use dfs_client::vfs::{Caller, Vfs};
+use dfs_client::vfs::{Caller, Vfs, WriteHow};
 use dfs_core::ids::Ino;
 use dfs_proto::v1;
 use std::sync::Arc;
@@ -87,7 +87,7 @@ pub fn read(vfs: &Vfs, (ino, fh): (Ino, u64), offset: u64, size: u32) -> Vec<u8>
 }
 
 pub fn write(vfs: &Vfs, (ino, fh): (Ino, u64), offset: u64, data: &[u8]) {
-    assert_eq!(vfs.write(&root(), ino, fh, offset, data, false), Ok(data.len()));
+    assert_eq!(vfs.write(&root(), ino, fh, offset, data, WriteHow::default()), Ok(data.len()));
 }
 
 pub fn fsync(vfs: &Vfs, (ino, fh): (Ino, u64)) {

@@ -1,6 +1,6 @@
 //! Callbacks on open files: open, write, close, sync, allocate, seek, copy.
 
-use dfs_client::vfs::{Caller, Vfs};
+use dfs_client::vfs::{Caller, Vfs, WriteHow};
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::Ino;
 
@@ -39,14 +39,12 @@ pub fn tmpfile(vfs: &Vfs, caller: &Caller<'_>, parent: Ino, create: &Create) -> 
 
 /// `sync`: mounted so that no write returns before it is durable.
 pub fn write(vfs: &Vfs, caller: &Caller<'_>, ino: Ino, write: &Write<'_>, sync: bool) -> FsResult<Written> {
-    let taken = vfs.write(
-        caller,
-        ino,
-        write.handle,
-        write.offset,
-        write.data,
-        write.kill_suidgid,
-    )?;
+    let how = WriteHow {
+        flags: write.flags as i32,
+        from_cache: write.from_cache,
+        kill_suidgid: write.kill_suidgid,
+    };
+    let taken = vfs.write(caller, ino, write.handle, write.offset, write.data, how)?;
     if sync {
         vfs.fsync(caller, ino, Some(write.handle), true)?;
     }
