@@ -3,7 +3,9 @@
 
 use dfs_client::channel::{CONNECTION_WINDOW, FRAME_SIZE, STREAM_WINDOW};
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 /// A peer that vanished without a word is noticed in about half a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -14,11 +16,16 @@ const STREAMS_MAX: u32 = 1024;
 /// A server with our figures.
 pub fn server() -> Server {
     Server::builder()
-        .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME_SIZE)
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
+}
+
+/// The connections of `listener`, without delay: tonic's own `tcp_nodelay` does nothing for a listener that it
+/// did not open, and with Nagle's algorithm every small streamed answer takes 40 ms.
+pub fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
 }

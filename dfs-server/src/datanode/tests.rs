@@ -34,7 +34,7 @@ async fn coordinator(cluster: [u8; 16]) -> (String, Arc<Mutex<Vec<NodeBeat>>>) {
         cluster,
         heard: heard.clone(),
     });
-    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+    let incoming = crate::transport::incoming(listener);
     tokio::spawn(
         crate::transport::server()
             .add_service(service)

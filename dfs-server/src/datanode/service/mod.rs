@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 use transfers::Transfers;
@@ -139,7 +139,7 @@ pub async fn serve(
         .max_encoding_message_size(MESSAGE_MAX);
     let served = crate::transport::server()
         .add_service(chunks)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop);
+        .serve_with_incoming_shutdown(crate::transport::incoming(listener), stop);
     served.await.map_err(|e| Fatal::io("the chunk service failed", e))
 }
 

@@ -64,3 +64,33 @@ async fn a_stream_of_chunks() {
         got as f64 / MIB / began.elapsed().as_secs_f64()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_put_costs_one_sync_at_each_member() {
+    const PUTS: u64 = 100;
+    let cluster = Cluster::start().await;
+    let bytes = content(4096, 1);
+    let began = Instant::now();
+    for seq in 0..PUTS {
+        let reply = cluster.put(0, id(1, seq), &bytes, &[1, 2]).await.unwrap();
+        assert_eq!(reply.on_disk.len(), 3);
+    }
+    println!(
+        "put of 4 KiB, 3 members, one at a time: {:.2} ms",
+        began.elapsed().as_secs_f64() * 1e3 / PUTS as f64
+    );
+    for node in &cluster.nodes {
+        assert_eq!(node.service.syncs(), PUTS);
+    }
+    let mut fastest = f64::MAX;
+    for seq in 0..PUTS {
+        let began = Instant::now();
+        cluster.get(0, id(1, seq), 0, 1).await.unwrap();
+        fastest = fastest.min(began.elapsed().as_secs_f64() * 1e3);
+    }
+    println!("get of 4 KiB, the fastest: {fastest:.2} ms");
+    assert!(
+        fastest < 20.0,
+        "{fastest} ms: connections are delayed by Nagle's algorithm"
+    );
+}
