@@ -59,7 +59,7 @@ pub(crate) struct State {
     pub recalling: u32,
     /// Threads that wait for a lease.
     pub acquirers: u32,
-    /// Granted to a waiting thread that has not used it yet.
+    /// The exclusive lease was granted to a waiting writer that has not used it yet.
     pub fresh: bool,
     /// Calls under way for which the kernel may hold locks of the inode.
     pub busy: u32,
@@ -119,7 +119,7 @@ impl State {
 
     /// What the session holds now.
     pub fn set_lease(&mut self, mode: LeaseMode) {
-        if mode > self.lease && self.acquirers > 0 {
+        if mode == LeaseMode::Exclusive && self.lease < mode && self.acquirers > 0 {
             self.fresh = true;
         }
         self.lease = mode;
