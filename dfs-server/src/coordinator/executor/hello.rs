@@ -16,7 +16,7 @@ use std::time::Instant;
 impl Executor {
     pub(super) fn hello(&mut self, greeting: Greeting) -> Result<(), Fault> {
         let id = greeting.session;
-        let known = self.sessions.get(&id).is_some_and(|session| !session.ending);
+        let known = self.sessions.contains_key(&id);
         if let Some((reason, message)) = self.unwelcome(&greeting, known) {
             refuse_stream(&greeting.messages, reason, message);
             return Ok(());
@@ -42,7 +42,6 @@ impl Executor {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.stream = Some(stream);
             session.heard = now;
-            session.present = true;
             session.outbox.clear();
         }
         let welcome = self.welcome(known);
@@ -61,13 +60,6 @@ impl Executor {
         }
         if greeting.resume && !known {
             return Some((Reason::SessionEnded, "the session has ended; begin a new one"));
-        }
-        if self
-            .sessions
-            .get(&greeting.session)
-            .is_some_and(|session| session.ending)
-        {
-            return Some((Reason::SessionEnded, "the session is ending; begin a new one"));
         }
         if !known && self.sessions.len() >= SESSIONS {
             return Some((

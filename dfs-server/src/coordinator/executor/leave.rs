@@ -43,7 +43,7 @@ impl Executor {
         let silent: Vec<SessionId> = self
             .sessions
             .iter()
-            .filter(|(_, session)| !session.ending && now.saturating_duration_since(session.heard) > timeout)
+            .filter(|(_, session)| now.saturating_duration_since(session.heard) > timeout)
             .map(|(id, _)| *id)
             .collect();
         for id in silent {
@@ -55,10 +55,9 @@ impl Executor {
 
     /// From here on the session's calls are refused; its leases and locks are free.
     fn end_session(&mut self, id: SessionId) -> Result<(), Fault> {
-        let Some(mut session) = self.sessions.remove(&id) else {
+        let Some(session) = self.sessions.remove(&id) else {
             return Ok(());
         };
-        session.ending = true;
         for op_id in session.answered.keys() {
             self.put_row(keys::reply(id, OpId(*op_id)), None);
         }

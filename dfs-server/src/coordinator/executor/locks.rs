@@ -4,7 +4,7 @@
 use super::Executor;
 use dfs_core::error::FsError;
 use dfs_core::ids::{Index, SessionId};
-use dfs_core::lock::Lock;
+use dfs_core::lock::{Lock, LockType};
 use dfs_proto::convert::lock::LockAction;
 use dfs_proto::v1::{self, reply::Outcome};
 
@@ -27,8 +27,9 @@ impl Executor {
                     .map(|conflict| conflict.lock.into());
                 Some(Outcome::Lock(v1::LockReply { conflict }))
             }
-            LockAction::Try if self.locks_full(session) => Some(error(FsError::NoLocks)),
-            LockAction::Wait if self.locks_full(session) => Some(error(FsError::NoLocks)),
+            LockAction::Try | LockAction::Wait if self.locks_full(session, &lock) => {
+                Some(error(FsError::NoLocks))
+            }
             LockAction::Try => {
                 let conflict = self
                     .locks
@@ -49,11 +50,21 @@ impl Executor {
         self.answer_granted();
     }
 
-    fn locks_full(&self, session: SessionId) -> bool {
-        // Counting walks the table: only done when the table as a whole is large.
-        self.sessions
-            .get(&session)
-            .is_some_and(|own| own.executing.len() > LOCKS_MAX)
+    /// Whether the session may take no more. Counting walks the table, so it is done only when enough requests
+    /// came since the last count.
+    fn locks_full(&mut self, session: SessionId, lock: &Lock) -> bool {
+        let Some(own) = self
+            .sessions
+            .get_mut(&session)
+            .filter(|_| lock.typ != LockType::Unlock)
+        else {
+            return false;
+        };
+        own.locks_at_most += 1;
+        if own.locks_at_most > LOCKS_MAX {
+            own.locks_at_most = self.locks.count(session);
+        }
+        own.locks_at_most > LOCKS_MAX
     }
 
     /// A waiter was interrupted: it is answered with `Interrupted` unless it was granted before.

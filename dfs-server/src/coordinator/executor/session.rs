@@ -29,8 +29,6 @@ pub struct Session {
     pub client: String,
     pub stream: Option<Stream>,
     pub heard: Instant,
-    /// Heard of since this coordinator started; until then it may hold leases that nobody else knows.
-    pub present: bool,
     /// The client has all answers to changes below this.
     pub acked_below: u64,
     pub answered: BTreeMap<u64, Answered>,
@@ -38,10 +36,10 @@ pub struct Session {
     pub executing: HashSet<u64>,
     /// Messages in order, each with the index that must be durable before it leaves.
     pub outbox: VecDeque<(Index, Outgoing)>,
-    /// The client was told nothing for longer than it should be when its stream is this old.
+    /// When it was last told something.
     pub told: Instant,
-    /// Its end is on the way to the log.
-    pub ending: bool,
+    /// Upper bound of the locks and waits that it has.
+    pub locks_at_most: usize,
 }
 
 impl Session {
@@ -50,13 +48,12 @@ impl Session {
             client,
             stream: None,
             heard: now,
-            present: false,
             acked_below: 0,
             answered: BTreeMap::new(),
             executing: HashSet::new(),
             outbox: VecDeque::new(),
             told: now,
-            ending: false,
+            locks_at_most: 0,
         }
     }
 

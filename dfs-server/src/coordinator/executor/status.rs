@@ -35,6 +35,7 @@ pub struct Status {
     pub durable: Index,
     pub log_bytes: u64,
     pub syncs: u64,
+    /// Operations that wait for leases.
     pub parked: usize,
     pub disk_low: bool,
     pub grace: bool,

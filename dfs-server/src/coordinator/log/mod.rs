@@ -3,6 +3,7 @@
 //! It knows records, not what rows mean.
 
 mod file;
+#[cfg(test)]
 mod memory;
 mod segment;
 #[cfg(test)]

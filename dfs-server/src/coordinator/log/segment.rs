@@ -183,6 +183,10 @@ fn walk(
     };
     loop {
         match frame::next(&bytes[at..]) {
+            // Length and checksum of nothing are zero: a header whose end never reached the disk looks like this.
+            Frame::Whole { body: [], .. } => {
+                return broken_at(path, bytes, at, index, "an empty frame");
+            }
             Frame::Whole { body, size } => {
                 let record =
                     Record::from_body(body).map_err(|error| corrupt(at, index, error.to_string()))?;
@@ -196,22 +200,28 @@ fn walk(
                 index = index.next();
             }
             Frame::End => return Ok((at as u64, Tail::Clean)),
-            broken @ (Frame::Torn | Frame::Corrupt { .. }) => {
-                let reason = if let Frame::Corrupt { reason } = broken {
-                    reason
-                } else {
-                    "it is cut off"
-                };
-                return match whole_frame_after(&bytes[at..], index) {
-                    Some(later) => Err(corrupt(
-                        at,
-                        index,
-                        format!("{reason}; record {} follows it", later.0),
-                    )),
-                    None => Ok((at as u64, Tail::Torn)),
-                };
-            }
+            Frame::Torn => return broken_at(path, bytes, at, index, "it is cut off"),
+            Frame::Corrupt { reason } => return broken_at(path, bytes, at, index, reason),
         }
+    }
+}
+
+/// A frame that does not verify is torn when nothing whole follows it, else the log is damaged.
+fn broken_at(
+    path: &Path,
+    bytes: &[u8],
+    at: usize,
+    index: Index,
+    reason: &str,
+) -> Result<(u64, Tail), LogError> {
+    match whole_frame_after(&bytes[at..], index) {
+        None => Ok((at as u64, Tail::Torn)),
+        Some(later) => Err(LogError::Corrupt {
+            file: path.to_owned(),
+            offset: at as u64,
+            index: index.0,
+            reason: format!("{reason}; record {} follows it", later.0),
+        }),
     }
 }
 

@@ -65,6 +65,11 @@ impl Admin for Service {
             Ok((missing, garbage, checkpoint))
         })
         .await?;
+        tracing::debug!(
+            syncs = figures.syncs,
+            parked = figures.parked,
+            "an operator asks for the status"
+        );
         let reasons = reasons(&figures, missing, self.handle.settings.replication);
         let settings = &self.handle.settings;
         Ok(Response::new(StatusReply {

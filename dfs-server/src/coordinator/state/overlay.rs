@@ -32,11 +32,6 @@ impl Overlay {
         }
     }
 
-    /// The store below.
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
     /// Forgets what was seen.
     pub fn begin_reading(&self) {
         self.seen.set(Index(0));
