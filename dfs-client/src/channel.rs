@@ -55,7 +55,9 @@ pub struct Peer {
 
 impl Peer {
     fn new(address: &str, started: Instant) -> Result<Peer, tonic::transport::Error> {
-        let channels = (0..ROTATION).map(|_| connect_lazy(address)).collect::<Result<_, _>>()?;
+        let channels = (0..ROTATION)
+            .map(|_| connect_lazy(address))
+            .collect::<Result<_, _>>()?;
         Ok(Peer {
             address: address.to_string(),
             channels,
@@ -103,7 +105,8 @@ impl Peer {
         if failures >= BREAKER_FAILURES {
             let doubled = BREAKER_PAUSE * 2u32.saturating_pow((failures - BREAKER_FAILURES).min(8));
             let until = self.started.elapsed() + doubled.min(BREAKER_PAUSE_MAX);
-            self.closed_until.store(until.as_millis() as u64, Ordering::Relaxed);
+            self.closed_until
+                .store(until.as_millis() as u64, Ordering::Relaxed);
         }
     }
 }
@@ -125,7 +128,10 @@ pub struct Pool {
 
 impl Default for Pool {
     fn default() -> Pool {
-        Pool { peers: Mutex::default(), started: Instant::now() }
+        Pool {
+            peers: Mutex::default(),
+            started: Instant::now(),
+        }
     }
 }
 
@@ -157,7 +163,11 @@ pub struct Backoff {
 
 impl Backoff {
     pub fn new(first: Duration, most: Duration, deadline: Option<Instant>) -> Backoff {
-        Backoff { next: first, most, deadline }
+        Backoff {
+            next: first,
+            most,
+            deadline,
+        }
     }
 
     /// The next wait, `None` when the deadline leaves no room for another attempt.

@@ -40,18 +40,33 @@ pub struct SourceError {
 
 impl Source {
     pub fn parse(given: &str) -> Result<Source, SourceError> {
-        let wrong = |reason| SourceError { given: given.to_string(), reason };
-        let rest = given.strip_prefix("dfs://").ok_or_else(|| wrong("it does not begin with dfs://"))?;
+        let wrong = |reason| SourceError {
+            given: given.to_string(),
+            reason,
+        };
+        let rest = given
+            .strip_prefix("dfs://")
+            .ok_or_else(|| wrong("it does not begin with dfs://"))?;
         let (hosts, path) = rest.split_once('/').ok_or_else(|| wrong("it names no volume"))?;
-        let coordinators =
-            hosts.split(',').map(address).collect::<Option<Vec<_>>>().ok_or_else(|| wrong("a host is bad"))?;
+        let coordinators = hosts
+            .split(',')
+            .map(address)
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| wrong("a host is bad"))?;
         let mut parts = path.split('/').filter(|part| !part.is_empty());
-        let volume = parts.next().ok_or_else(|| wrong("it names no volume"))?.to_string();
+        let volume = parts
+            .next()
+            .ok_or_else(|| wrong("it names no volume"))?
+            .to_string();
         let subdir = parts.collect::<Vec<_>>().join("/");
         if subdir.split('/').any(|part| part == "." || part == "..") {
             return Err(wrong("the directory is not plain"));
         }
-        Ok(Source { coordinators, volume, subdir })
+        Ok(Source {
+            coordinators,
+            volume,
+            subdir,
+        })
     }
 }
 
@@ -121,7 +136,16 @@ mod tests {
 
     #[test]
     fn what_is_no_source_is_refused() {
-        for bad in ["", "dfs://", "dfs://h", "dfs://h/", "dfs:///v", "nfs://h/v", "dfs://h:x/v", "dfs://h/v/../w"] {
+        for bad in [
+            "",
+            "dfs://",
+            "dfs://h",
+            "dfs://h/",
+            "dfs:///v",
+            "nfs://h/v",
+            "dfs://h:x/v",
+            "dfs://h/v/../w",
+        ] {
             assert!(Source::parse(bad).is_err(), "{bad}");
         }
     }

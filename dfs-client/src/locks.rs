@@ -23,10 +23,16 @@ impl Locks {
                 continue;
             }
             if old.start < lock.start {
-                kept.push(Lock { end: old.end.min(lock.start - 1), ..old });
+                kept.push(Lock {
+                    end: old.end.min(lock.start - 1),
+                    ..old
+                });
             }
             if old.end > lock.end {
-                kept.push(Lock { start: old.start.max(lock.end + 1), ..old });
+                kept.push(Lock {
+                    start: old.start.max(lock.end + 1),
+                    ..old
+                });
             }
         }
         if lock.typ != LockType::Unlock {
@@ -42,7 +48,9 @@ impl Locks {
     /// Whether the owner has a lock of this kind on the inode.
     pub fn holds(&self, ino: Ino, kind: LockKind, owner: u64) -> bool {
         let by_inode = self.by_inode.lock();
-        by_inode.get(&ino).is_some_and(|held| held.iter().any(|lock| lock.kind == kind && lock.owner == owner))
+        by_inode
+            .get(&ino)
+            .is_some_and(|held| held.iter().any(|lock| lock.kind == kind && lock.owner == owner))
     }
 
     pub fn held(&self) -> Vec<Lock> {
@@ -59,7 +67,15 @@ mod tests {
     use super::*;
 
     fn lock(typ: LockType, start: u64, end: u64) -> Lock {
-        Lock { ino: Ino(20), owner: 1, kind: LockKind::Posix, typ, start, end, pid: 1 }
+        Lock {
+            ino: Ino(20),
+            owner: 1,
+            kind: LockKind::Posix,
+            typ,
+            start,
+            end,
+            pid: 1,
+        }
     }
 
     #[test]
@@ -68,11 +84,19 @@ mod tests {
         locks.granted(lock(LockType::Write, 0, 99));
         locks.granted(lock(LockType::Unlock, 10, 19));
         locks.granted(lock(LockType::Read, 90, 200));
-        let mut held: Vec<_> = locks.held().iter().map(|lock| (lock.start, lock.end, lock.typ)).collect();
+        let mut held: Vec<_> = locks
+            .held()
+            .iter()
+            .map(|lock| (lock.start, lock.end, lock.typ))
+            .collect();
         held.sort_by_key(|(start, ..)| *start);
         assert_eq!(
             held,
-            [(0, 9, LockType::Write), (20, 89, LockType::Write), (90, 200, LockType::Read)]
+            [
+                (0, 9, LockType::Write),
+                (20, 89, LockType::Write),
+                (90, 200, LockType::Read)
+            ]
         );
         assert!(locks.holds(Ino(20), LockKind::Posix, 1));
         assert!(!locks.holds(Ino(20), LockKind::Flock, 1));

@@ -49,7 +49,10 @@ impl Cancel {
         if self.is_cancelled() {
             self.cancel();
         }
-        CancelGuard { shared: self.0.clone(), id }
+        CancelGuard {
+            shared: self.0.clone(),
+            id,
+        }
     }
 }
 
@@ -74,7 +77,10 @@ pub struct Patience<'a> {
 
 impl<'a> Patience<'a> {
     pub fn new(timeout: Duration, cancel: Option<&'a Cancel>) -> Patience<'a> {
-        Patience { deadline: Instant::now() + timeout, cancel }
+        Patience {
+            deadline: Instant::now() + timeout,
+            cancel,
+        }
     }
 
     /// What is left, or why there is nothing left.
@@ -105,7 +111,10 @@ impl<T> Clone for Slot<T> {
 
 impl<T> Default for Slot<T> {
     fn default() -> Self {
-        Slot(Arc::new(Mutex::new(Cell { value: None, waiting: None })))
+        Slot(Arc::new(Mutex::new(Cell {
+            value: None,
+            waiting: None,
+        })))
     }
 }
 
@@ -177,6 +186,9 @@ mod tests {
     #[test]
     fn the_deadline_ends_the_wait() {
         let slot: Slot<()> = Slot::default();
-        assert_eq!(slot.wait(Patience::new(Duration::from_millis(10), None)), Err(FsError::TimedOut));
+        assert_eq!(
+            slot.wait(Patience::new(Duration::from_millis(10), None)),
+            Err(FsError::TimedOut)
+        );
     }
 }

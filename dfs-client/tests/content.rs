@@ -1,4 +1,5 @@
 //! File content against a byte array: random operations on one and on two mounts of a cluster in memory.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cluster;
 
@@ -41,24 +42,33 @@ impl File {
             }
             35..70 => {
                 let end = (offset + len).min(self.model.len());
-                let expected = if offset < end { &self.model[offset..end] } else { &[][..] };
+                let expected = if offset < end {
+                    &self.model[offset..end]
+                } else {
+                    &[][..]
+                };
                 let found = read(&vfs, file, offset as u64, len as u32);
                 assert!(found == expected, "step {}: read {offset}+{len}", self.step);
             }
             70..78 => {
-                let changes = AttrChanges { size: Some(offset as u64), ..AttrChanges::default() };
+                let changes = AttrChanges {
+                    size: Some(offset as u64),
+                    ..AttrChanges::default()
+                };
                 vfs.setattr(&root(), file.0, Some(file.1), changes).unwrap();
                 self.model.resize(offset, 0);
             }
             78..84 => fsync(&vfs, file),
             84..89 => {
                 let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-                vfs.fallocate(&root(), file.0, file.1, mode, offset as u64, len as u64).unwrap();
+                vfs.fallocate(&root(), file.0, file.1, mode, offset as u64, len as u64)
+                    .unwrap();
                 let end = (offset + len).min(self.model.len());
                 self.model[offset.min(end)..end].fill(0);
             }
             89..92 => {
-                vfs.fallocate(&root(), file.0, file.1, 0, offset as u64, len as u64).unwrap();
+                vfs.fallocate(&root(), file.0, file.1, 0, offset as u64, len as u64)
+                    .unwrap();
                 self.grow(offset + len);
             }
             92..97 => self.copy(&vfs, file, offset, len),
@@ -68,12 +78,24 @@ impl File {
 
     fn copy(&mut self, vfs: &Vfs, file: (Ino, u64), offset: usize, len: usize) {
         let to = self.random.random_range(0..FILE_MAX);
-        let len = len.min(FILE_MAX - to).min(offset.abs_diff(to)).min(self.model.len().saturating_sub(offset));
+        let len = len
+            .min(FILE_MAX - to)
+            .min(offset.abs_diff(to))
+            .min(self.model.len().saturating_sub(offset));
         if len == 0 {
             return;
         }
         let copied = vfs
-            .copy_file_range(&root(), file.0, file.1, offset as u64, file.0, file.1, to as u64, len as u64)
+            .copy_file_range(
+                &root(),
+                file.0,
+                file.1,
+                offset as u64,
+                file.0,
+                file.1,
+                to as u64,
+                len as u64,
+            )
             .unwrap();
         assert_eq!(copied, len as u64);
         self.grow(to + len);
@@ -93,7 +115,13 @@ fn run(seed: u64, mounts: usize, steps: usize) {
     let mut handles = vec![create(&mounts[0], "file")];
     handles.extend(mounts[1..].iter().map(|vfs| open(vfs, "file", libc::O_RDWR)));
     let random = StdRng::seed_from_u64(seed);
-    let mut file = File { mounts, handles, model: Vec::new(), random, step: 0 };
+    let mut file = File {
+        mounts,
+        handles,
+        model: Vec::new(),
+        random,
+        step: 0,
+    };
     for _ in 0..steps {
         file.play();
     }
@@ -101,20 +129,23 @@ fn run(seed: u64, mounts: usize, steps: usize) {
     file.mounts.iter().for_each(|vfs| vfs.shutdown());
     let late = cluster.mount();
     let handle = open(&late, "file", libc::O_RDONLY);
-    assert!(read(&late, handle, 0, FILE_MAX as u32) == file.model, "seed {seed}: content after remount");
+    assert!(
+        read(&late, handle, 0, FILE_MAX as u32) == file.model,
+        "seed {seed}: content after remount"
+    );
 }
 
 #[test]
 fn one_mount_behaves_as_a_byte_array() {
-    for seed in 0..6 {
-        run(seed, 1, 400);
+    for seed in 0..12 {
+        run(seed, 1, 1500);
     }
 }
 
 #[test]
 fn two_mounts_behave_as_one_byte_array() {
-    for seed in 10..13 {
-        run(seed, 2, 250);
+    for seed in 20..30 {
+        run(seed, 2, 800);
     }
 }
 
@@ -142,7 +173,9 @@ fn large_files_survive_and_are_read_ahead() {
 fn small_files_share_chunks() {
     let cluster = Cluster::start();
     let vfs = cluster.mount();
-    let files: Vec<_> = (0..200).map(|number| create(&vfs, &format!("f{number}"))).collect();
+    let files: Vec<_> = (0..200)
+        .map(|number| create(&vfs, &format!("f{number}")))
+        .collect();
     for (number, file) in files.iter().enumerate() {
         write(&vfs, *file, 0, &[number as u8; 3000]);
         vfs.release(file.0, file.1, None);

@@ -1,5 +1,6 @@
 //! What the client does when something fails: full, dead, frozen and rotten datanodes, broken streams, ended
 //! sessions.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cluster;
 
@@ -16,14 +17,23 @@ fn a_full_volume_refuses_and_keeps_what_was_written() {
     let file = create(&vfs, "file");
     cluster.store.faults.lock().unwrap().full = vec![1, 2, 3];
     write(&vfs, file, 0, b"precious");
-    assert_eq!(vfs.fsync(&root(), file.0, Some(file.1), false), Err(FsError::NoSpace));
+    assert_eq!(
+        vfs.fsync(&root(), file.0, Some(file.1), false),
+        Err(FsError::NoSpace)
+    );
     assert_eq!(vfs.flush(&root(), file.0, file.1, 1), Err(FsError::NoSpace));
-    assert_eq!(vfs.write(&root(), file.0, file.1, 8, b"more", WriteHow::default()), Err(FsError::NoSpace));
+    assert_eq!(
+        vfs.write(&root(), file.0, file.1, 8, b"more", WriteHow::default()),
+        Err(FsError::NoSpace)
+    );
     assert_eq!(read(&vfs, file, 0, 100), b"precious");
     cluster.store.faults.lock().unwrap().full.clear();
     fsync(&vfs, file);
     let late = cluster.mount();
-    assert_eq!(read(&late, open(&late, "file", libc::O_RDONLY), 0, 100), b"precious");
+    assert_eq!(
+        read(&late, open(&late, "file", libc::O_RDONLY), 0, 100),
+        b"precious"
+    );
 }
 
 #[test]
@@ -36,7 +46,15 @@ fn one_dead_datanode_is_not_noticed() {
         write(&vfs, file, u64::from(dead) * 10, b"0123456789");
         fsync(&vfs, file);
         let late = cluster.mount();
-        assert_eq!(read(&late, open(&late, "file", libc::O_RDONLY), u64::from(dead) * 10, 10), b"0123456789");
+        assert_eq!(
+            read(
+                &late,
+                open(&late, "file", libc::O_RDONLY),
+                u64::from(dead) * 10,
+                10
+            ),
+            b"0123456789"
+        );
         late.shutdown();
     }
 }
@@ -67,7 +85,10 @@ fn rotten_copies_never_reach_a_reader() {
     fsync(&vfs, file);
     cluster.store.faults.lock().unwrap().rotten = vec![1, 3];
     let late = cluster.mount();
-    assert_eq!(read(&late, open(&late, "file", libc::O_RDONLY), 0, 200_000), vec![9; 200_000]);
+    assert_eq!(
+        read(&late, open(&late, "file", libc::O_RDONLY), 0, 200_000),
+        vec![9; 200_000]
+    );
     cluster.store.faults.lock().unwrap().rotten = vec![1, 2, 3];
     let later = cluster.mount_with(|config| config.timeout = Duration::from_secs(2));
     let handle = open(&later, "file", libc::O_RDONLY);
@@ -82,8 +103,17 @@ fn a_broken_stream_is_taken_up_again() {
     for round in 0..10u8 {
         write(&vfs, file, 0, &[round; 100]);
         cluster.coordinator.hang_up();
-        vfs.make(&root(), Ino::ROOT, &[b'd', round + b'0'], dfs_core::types::FileKind::Directory, 0o755, 0, 0, b"")
-            .unwrap();
+        vfs.make(
+            &root(),
+            Ino::ROOT,
+            &[b'd', round + b'0'],
+            dfs_core::types::FileKind::Directory,
+            0o755,
+            0,
+            0,
+            b"",
+        )
+        .unwrap();
         assert_eq!(read(&vfs, file, 0, 100), [round; 100]);
         fsync(&vfs, file);
     }

@@ -1,4 +1,5 @@
 //! What leases promise: hits ask nobody, and no mount ever shows another one something old.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cluster;
 
@@ -29,7 +30,10 @@ fn hits_ask_nobody() {
         vfs.getattr(&root(), Ino::ROOT, None).unwrap();
         assert_eq!(find(&vfs, "file"), Some(file.0));
         assert_eq!(find(&vfs, "absent"), None);
-        assert_eq!(vfs.getxattr(&root(), file.0, b"user.x"), Err(FsError::NoAttribute));
+        assert_eq!(
+            vfs.getxattr(&root(), file.0, b"user.x"),
+            Err(FsError::NoAttribute)
+        );
         let again = open(&vfs, "file", libc::O_RDWR | libc::O_NOATIME);
         assert_eq!(read(&vfs, again, 0, 10_000), vec![1; 10_000]);
         write(&vfs, again, 0, &[1; 100]);
@@ -56,7 +60,15 @@ fn names_changed_on_one_mount_are_seen_on_the_other() {
         assert_eq!(find(&two, &old), None);
         let (ino, fh) = create(&one, &old);
         assert_eq!(find(&two, &old), Some(ino));
-        two.rename(&root(), Ino::ROOT, old.as_bytes(), Ino::ROOT, new.as_bytes(), RenameMode::Replace).unwrap();
+        two.rename(
+            &root(),
+            Ino::ROOT,
+            old.as_bytes(),
+            Ino::ROOT,
+            new.as_bytes(),
+            RenameMode::Replace,
+        )
+        .unwrap();
         assert_eq!((find(&one, &old), find(&one, &new)), (None, Some(ino)));
         one.release(ino, fh, None);
         one.unlink(&root(), Ino::ROOT, new.as_bytes()).unwrap();
@@ -76,7 +88,10 @@ fn appends_of_two_mounts_do_not_overwrite_each_other() {
             let append = move || {
                 let file = open(&vfs, "log", flags);
                 for _ in 0..50 {
-                    let how = WriteHow { flags, ..WriteHow::default() };
+                    let how = WriteHow {
+                        flags,
+                        ..WriteHow::default()
+                    };
                     assert_eq!(vfs.write(&root(), file.0, file.1, 0, b"0123456789", how), Ok(10));
                 }
                 fsync(&vfs, file);
@@ -97,8 +112,14 @@ fn times_set_after_a_write_stay() {
     let vfs = cluster.mount();
     let file = create(&vfs, "file");
     write(&vfs, file, 0, b"content");
-    let then = Timestamp { secs: 1_000_000_000, nanos: 42 };
-    let changes = AttrChanges { mtime: Some(SetTime::At(then)), ..AttrChanges::default() };
+    let then = Timestamp {
+        secs: 1_000_000_000,
+        nanos: 42,
+    };
+    let changes = AttrChanges {
+        mtime: Some(SetTime::At(then)),
+        ..AttrChanges::default()
+    };
     let (attr, _) = vfs.setattr(&root(), file.0, None, changes).unwrap();
     assert_eq!((attr.mtime, attr.size), (then, 7));
     fsync(&vfs, file);
@@ -131,9 +152,13 @@ fn xattrs_and_modes_follow_changes_elsewhere() {
     let (one, two) = (cluster.mount(), cluster.mount());
     let (ino, _) = create(&one, "file");
     assert_eq!(two.getxattr(&root(), ino, b"user.a"), Err(FsError::NoAttribute));
-    one.setxattr(&root(), ino, b"user.a", b"1", XattrMode::Create, false).unwrap();
+    one.setxattr(&root(), ino, b"user.a", b"1", XattrMode::Create, false)
+        .unwrap();
     assert_eq!(two.getxattr(&root(), ino, b"user.a"), Ok(b"1".to_vec()));
-    let changes = AttrChanges { mode: Some(0o600), ..AttrChanges::default() };
+    let changes = AttrChanges {
+        mode: Some(0o600),
+        ..AttrChanges::default()
+    };
     two.setattr(&root(), ino, None, changes).unwrap();
     assert_eq!(one.getattr(&root(), ino, None).unwrap().0.mode, 0o600);
 }
@@ -160,7 +185,8 @@ fn a_recall_empties_the_kernels_caches_first() {
     assert_eq!(find(&one, "new"), None);
     one.getattr(&root(), Ino::ROOT, None).unwrap();
     assert_eq!(find(&one, "new"), None);
-    two.make(&root(), Ino::ROOT, b"new", FileKind::Directory, 0o755, 0, 0, b"").unwrap();
+    two.make(&root(), Ino::ROOT, b"new", FileKind::Directory, 0o755, 0, 0, b"")
+        .unwrap();
     let heard = heard.0.lock().unwrap();
     assert!(heard.contains(&(Ino::ROOT, Some(b"new".to_vec()))), "{heard:?}");
     assert!(heard.contains(&(Ino::ROOT, None)), "{heard:?}");
@@ -171,7 +197,17 @@ fn listings_are_whole_in_any_buffer_size() {
     let cluster = Cluster::start();
     let vfs = cluster.mount();
     for number in 0..300 {
-        vfs.make(&root(), Ino::ROOT, format!("n{number}").as_bytes(), FileKind::Fifo, 0o600, 0, 0, b"").unwrap();
+        vfs.make(
+            &root(),
+            Ino::ROOT,
+            format!("n{number}").as_bytes(),
+            FileKind::Fifo,
+            0o600,
+            0,
+            0,
+            b"",
+        )
+        .unwrap();
     }
     for (room, plus) in [(1, false), (7, true), (1000, true)] {
         let opened = vfs.opendir(&root(), Ino::ROOT).unwrap();

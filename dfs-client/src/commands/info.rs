@@ -40,7 +40,10 @@ fn wanted(path: &Path) -> Result<(Source, v1::inspect_request::What), Failure> {
         return Ok((source, What::Path(below)));
     }
     let mounted = target::mount_of(path)?;
-    let failed = |error| Failure::Io { what: path.display().to_string(), error };
+    let failed = |error| Failure::Io {
+        what: path.display().to_string(),
+        error,
+    };
     // What was just written is asked about as well: it becomes durable first.
     if let Ok(file) = std::fs::File::open(path)
         && path.is_file()
@@ -49,7 +52,11 @@ fn wanted(path: &Path) -> Result<(Source, v1::inspect_request::What), Failure> {
     }
     let ino = path.symlink_metadata().map_err(failed)?.ino();
     let below = mounted.source.subdir.clone().into_bytes();
-    let what = if ino == MOUNT_ROOT { What::Path(below) } else { What::Ino(ino) };
+    let what = if ino == MOUNT_ROOT {
+        What::Path(below)
+    } else {
+        What::Ino(ino)
+    };
     Ok((mounted.source, what))
 }
 
@@ -107,7 +114,11 @@ fn as_json(attr: &Attr, found: &v1::InspectReply) -> Value {
             })
         })
         .collect();
-    let xattrs: Vec<_> = found.xattrs.iter().map(|name| String::from_utf8_lossy(name)).collect();
+    let xattrs: Vec<_> = found
+        .xattrs
+        .iter()
+        .map(|name| String::from_utf8_lossy(name))
+        .collect();
     json!({
         "ino": attr.ino.0,
         "kind": kind(attr.kind),
@@ -164,7 +175,11 @@ fn print(path: &Path, attr: &Attr, found: &v1::InspectReply) {
             hex(&chunk.sha256)
         );
         for member in &chunk.members {
-            let missing = if chunk.missing.contains(&member.id) { ", copy missing" } else { "" };
+            let missing = if chunk.missing.contains(&member.id) {
+                ", copy missing"
+            } else {
+                ""
+            };
             let alive = if member.alive { "alive" } else { "dead" };
             println!("  on node {}, {alive}{missing}", place(member));
         }

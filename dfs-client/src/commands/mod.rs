@@ -56,7 +56,10 @@ async fn connect(source: &Source) -> Result<(Admin, v1::StatusReply), Failure> {
             Ok(Ok(status)) => {
                 let status = status.into_inner();
                 if status.volume != source.volume {
-                    let message = format!("{address} serves volume `{}`, not `{}`", status.volume, source.volume);
+                    let message = format!(
+                        "{address} serves volume `{}`, not `{}`",
+                        status.volume, source.volume
+                    );
                     return Err(Failure::Usage(message));
                 }
                 return Ok((admin, status));
@@ -65,7 +68,10 @@ async fn connect(source: &Source) -> Result<(Admin, v1::StatusReply), Failure> {
             Err(_) => reason = "no answer in time".to_string(),
         }
     }
-    Err(Failure::Unreachable { coordinators: source.coordinators.join(","), reason })
+    Err(Failure::Unreachable {
+        coordinators: source.coordinators.join(","),
+        reason,
+    })
 }
 
 /// Runs a command's work and turns its outcome into an exit code.
@@ -104,5 +110,9 @@ fn size(bytes: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[unit]) }
+    if unit == 0 {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {}", units[unit])
+    }
 }

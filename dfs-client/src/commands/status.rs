@@ -18,7 +18,11 @@ async fn status(given: Option<&str>, json: bool) -> Result<u8, Failure> {
     } else {
         print(&status);
     }
-    Ok(if status.health == "HEALTH_ERR" { PROBLEMS } else { CLEAN })
+    Ok(if status.health == "HEALTH_ERR" {
+        PROBLEMS
+    } else {
+        CLEAN
+    })
 }
 
 fn as_json(status: &v1::StatusReply) -> Value {
@@ -114,7 +118,11 @@ fn print(status: &v1::StatusReply) {
             size(node.used_bytes),
             size(node.free_bytes),
             node.chunks,
-            if node.problem.is_empty() { String::new() } else { format!("; {}", node.problem) },
+            if node.problem.is_empty() {
+                String::new()
+            } else {
+                format!("; {}", node.problem)
+            },
         );
     }
     println!("clients:");

@@ -14,7 +14,10 @@ pub fn run(path: &Path, json: bool) -> ExitCode {
 fn sync(path: &Path, json: bool) -> Result<u8, Failure> {
     let mounted = target::mount_of(path)?;
     let what = mounted.mountpoint.display().to_string();
-    let failed = |error| Failure::Io { what: what.clone(), error };
+    let failed = |error| Failure::Io {
+        what: what.clone(),
+        error,
+    };
     let root = std::fs::File::open(&mounted.mountpoint).map_err(failed)?;
     // SAFETY: this ioctl takes no argument.
     let answer = unsafe { libc::ioctl(root.as_raw_fd(), libc::c_ulong::from(DFS_IOC_SYNC) as _) };

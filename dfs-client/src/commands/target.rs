@@ -27,9 +27,9 @@ pub(super) fn volume(given: Option<&str>) -> Result<Source, Failure> {
                 (None, _) => Err(Failure::Usage(
                     "nothing is mounted here; name a volume: dfs://HOST[:PORT]/VOLUME".to_string(),
                 )),
-                (Some(_), false) => {
-                    Err(Failure::Usage("several volumes are mounted here; name one, or a path on it".to_string()))
-                }
+                (Some(_), false) => Err(Failure::Usage(
+                    "several volumes are mounted here; name one, or a path on it".to_string(),
+                )),
             }
         }
     }
@@ -37,12 +37,21 @@ pub(super) fn volume(given: Option<&str>) -> Result<Source, Failure> {
 
 /// The mount that holds the path.
 pub(super) fn mount_of(path: &Path) -> Result<Mounted, Failure> {
-    let failed = |error| Failure::Io { what: path.display().to_string(), error };
+    let failed = |error| Failure::Io {
+        what: path.display().to_string(),
+        error,
+    };
     // The path itself may be a symbolic link that is meant, not its target.
     let is_link = path.symlink_metadata().map_err(failed)?.is_symlink();
-    let known = if is_link { path.parent().filter(|parent| !parent.as_os_str().is_empty()) } else { Some(path) };
+    let known = if is_link {
+        path.parent().filter(|parent| !parent.as_os_str().is_empty())
+    } else {
+        Some(path)
+    };
     let absolute = known.unwrap_or(Path::new(".")).canonicalize().map_err(failed)?;
-    let holding = mounts()?.into_iter().filter(|mounted| absolute.starts_with(&mounted.mountpoint));
+    let holding = mounts()?
+        .into_iter()
+        .filter(|mounted| absolute.starts_with(&mounted.mountpoint));
     holding
         .max_by_key(|mounted| mounted.mountpoint.as_os_str().len())
         .ok_or_else(|| Failure::Usage(format!("{} is on no DFS mount", path.display())))
@@ -50,7 +59,10 @@ pub(super) fn mount_of(path: &Path) -> Result<Mounted, Failure> {
 
 fn mounts() -> Result<Vec<Mounted>, Failure> {
     let table = "/proc/self/mountinfo";
-    let text = std::fs::read(table).map_err(|error| Failure::Io { what: table.to_string(), error })?;
+    let text = std::fs::read(table).map_err(|error| Failure::Io {
+        what: table.to_string(),
+        error,
+    })?;
     Ok(parse(&text))
 }
 
@@ -68,7 +80,10 @@ fn line(line: &[u8]) -> Option<Mounted> {
     }
     let source = String::from_utf8(unescape(fields.get(dash + 2)?)).ok()?;
     let source = Source::parse(&source).ok()?;
-    Some(Mounted { mountpoint: PathBuf::from(OsString::from_vec(mountpoint)), source })
+    Some(Mounted {
+        mountpoint: PathBuf::from(OsString::from_vec(mountpoint)),
+        source,
+    })
 }
 
 /// Undoes the kernel's octal escapes of spaces and their like.

@@ -25,8 +25,16 @@ pub(crate) struct BlockCache {
 impl BlockCache {
     /// A cache of at most `bytes`.
     pub fn new(bytes: u64) -> BlockCache {
-        let shard = || Mutex::new(Shard { blocks: LruCache::unbounded(), bytes: 0 });
-        BlockCache { shards: (0..SHARDS).map(|_| shard()).collect(), shard_bytes: bytes / SHARDS as u64 }
+        let shard = || {
+            Mutex::new(Shard {
+                blocks: LruCache::unbounded(),
+                bytes: 0,
+            })
+        };
+        BlockCache {
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            shard_bytes: bytes / SHARDS as u64,
+        }
     }
 
     /// Most bytes held.
@@ -56,7 +64,9 @@ impl BlockCache {
             shard.bytes -= old.len() as u64 + OVERHEAD;
         }
         while shard.bytes > self.shard_bytes {
-            let Some((_, oldest)) = shard.blocks.pop_lru() else { break };
+            let Some((_, oldest)) = shard.blocks.pop_lru() else {
+                break;
+            };
             shard.bytes -= oldest.len() as u64 + OVERHEAD;
         }
     }

@@ -27,14 +27,18 @@ impl Dirty {
 
     /// First byte after the last one held; 0 when empty.
     pub fn end(&self) -> u64 {
-        self.segments.last_key_value().map_or(0, |(offset, data)| offset + data.len() as u64)
+        self.segments
+            .last_key_value()
+            .map_or(0, |(offset, data)| offset + data.len() as u64)
     }
 
     /// Lays `data` over what is there. Returns the growth in bytes held.
     pub fn write(&mut self, mut offset: u64, mut data: &[u8]) -> u64 {
         let before = self.bytes;
         while !data.is_empty() {
-            let taken = self.overwrite(offset, data).unwrap_or_else(|| self.fill_gap(offset, data));
+            let taken = self
+                .overwrite(offset, data)
+                .unwrap_or_else(|| self.fill_gap(offset, data));
             offset += taken as u64;
             data = &data[taken..];
         }
@@ -55,8 +59,14 @@ impl Dirty {
 
     /// Adds bytes where there are none, to the end of the segment before or as a new one: how many.
     fn fill_gap(&mut self, offset: u64, data: &[u8]) -> usize {
-        let next = self.segments.range(offset..).next().map(|(start, _)| start - offset);
-        let room = next.map_or(data.len(), |gap| data.len().min(usize::try_from(gap).unwrap_or(usize::MAX)));
+        let next = self
+            .segments
+            .range(offset..)
+            .next()
+            .map(|(start, _)| start - offset);
+        let room = next.map_or(data.len(), |gap| {
+            data.len().min(usize::try_from(gap).unwrap_or(usize::MAX))
+        });
         let before = self.segments.range_mut(..offset).next_back();
         let taken = match before {
             Some((start, segment))
@@ -81,7 +91,11 @@ impl Dirty {
         let before = self.bytes;
         let beyond = self.segments.split_off(&size);
         self.bytes -= beyond.values().map(|data| data.len() as u64).sum::<u64>();
-        if let Some((start, segment)) = self.segments.last_entry().map(|entry| (*entry.key(), entry.into_mut())) {
+        if let Some((start, segment)) = self
+            .segments
+            .last_entry()
+            .map(|entry| (*entry.key(), entry.into_mut()))
+        {
             let keep = (size - start) as usize;
             if keep < segment.len() {
                 self.bytes -= (segment.len() - keep) as u64;
@@ -111,7 +125,10 @@ impl Dirty {
     /// Visits what is held of `[start, end)`, in order.
     pub fn overlay(&self, start: u64, end: u64, visit: &mut dyn FnMut(u64, &[u8])) {
         let before = self.segments.range(..start).next_back();
-        for (offset, data) in before.into_iter().chain(self.segments.range(start..end.max(start))) {
+        for (offset, data) in before
+            .into_iter()
+            .chain(self.segments.range(start..end.max(start)))
+        {
             let from = start.max(*offset);
             let to = end.min(offset + data.len() as u64);
             if from < to {

@@ -38,7 +38,10 @@ impl Data {
         let mut reasons = Vec::new();
         for silence in SILENCE {
             for member in self.readers(chunk) {
-                match self.download_from(&member, chunk, first, &fetches, &mut done, silence).await {
+                match self
+                    .download_from(&member, chunk, first, &fetches, &mut done, silence)
+                    .await
+                {
                     Ok(()) => return,
                     Err(trouble) => reasons.push(self.note(&member, chunk, trouble)),
                 }
@@ -75,7 +78,11 @@ impl Data {
             Trouble::Bad(reason) => {
                 tracing::warn!(%chunk, member = node.address, reason, "a bad copy; another member is asked");
                 let chunk = Some(chunk.into());
-                self.session.report_bad_copy(v1::BadCopy { chunk, node: node.id, reason: reason.clone() });
+                self.session.report_bad_copy(v1::BadCopy {
+                    chunk,
+                    node: node.id,
+                    reason: reason.clone(),
+                });
                 format!("{}: {reason}", node.address)
             }
         }
@@ -99,10 +106,14 @@ impl Data {
             blocks: (fetches.len() - *done) as u32,
         };
         let slow = |_| Trouble::Failed("slow".to_string());
-        let opening = tokio::time::timeout(silence, client.get(request)).await.map_err(slow)?;
+        let opening = tokio::time::timeout(silence, client.get(request))
+            .await
+            .map_err(slow)?;
         let mut groups = opening.map_err(failed)?.into_inner();
         while *done < fetches.len() {
-            let group = tokio::time::timeout(silence, groups.message()).await.map_err(slow)?;
+            let group = tokio::time::timeout(silence, groups.message())
+                .await
+                .map_err(slow)?;
             let group = group.map_err(failed)?;
             let group = group.ok_or_else(|| Trouble::Bad("fewer blocks than metadata says".to_string()))?;
             self.accept(chunk, first, fetches, done, group)?;
@@ -127,7 +138,9 @@ impl Data {
         for (content, crc) in group.payload.chunks(BLOCK_SIZE as usize).zip(&group.crcs) {
             let number = first + *done as u32;
             if crc32c(content) != *crc {
-                return Err(Trouble::Bad(format!("block {number} does not match its checksum")));
+                return Err(Trouble::Bad(format!(
+                    "block {number} does not match its checksum"
+                )));
             }
             let Some(fetch) = fetches.get(*done) else { break };
             // Copied, so that a block in the cache does not keep its whole message in memory.

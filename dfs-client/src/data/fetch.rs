@@ -75,14 +75,14 @@ impl Data {
     }
 
     /// `len` bytes of the chunk from `offset` on, as slices.
-    pub fn read_chunk(
-        self: &Arc<Self>,
-        chunk: ChunkId,
-        offset: u32,
-        len: u32,
-    ) -> ChunkRead {
+    pub fn read_chunk(self: &Arc<Self>, chunk: ChunkId, offset: u32, len: u32) -> ChunkRead {
         let (first, last) = blocks_of(offset, len);
-        ChunkRead { offset, len, first, blocks: self.request(chunk, first, last, true) }
+        ChunkRead {
+            offset,
+            len,
+            first,
+            blocks: self.request(chunk, first, last, true),
+        }
     }
 
     /// Looks the blocks up and asks for those that are neither here nor on their way.
@@ -114,7 +114,8 @@ impl Data {
         }
         for run in missing.chunk_by(|one, next| one.0 + 1 == next.0) {
             let fetches = run.iter().map(|(_, fetch)| fetch.clone()).collect();
-            self.runtime.spawn(self.clone().download(chunk, run[0].0, fetches));
+            self.runtime
+                .spawn(self.clone().download(chunk, run[0].0, fetches));
         }
         blocks
     }
@@ -141,7 +142,10 @@ impl ChunkRead {
             let from = self.offset.saturating_sub(start) as usize;
             let to = (end - start).min(BLOCK_SIZE) as usize;
             if to > content.len() {
-                tracing::error!(block = number, "a chunk is shorter than the extent that points into it");
+                tracing::error!(
+                    block = number,
+                    "a chunk is shorter than the extent that points into it"
+                );
                 return Err(dfs_core::error::FsError::Io);
             }
             out.push(content.slice(from..to));

@@ -18,7 +18,9 @@ pub(crate) struct Flight {
 impl Flight {
     /// First byte after the last one.
     pub fn end(&self) -> u64 {
-        self.segments.last().map_or(0, |(offset, data)| offset + data.len() as u64)
+        self.segments
+            .last()
+            .map_or(0, |(offset, data)| offset + data.len() as u64)
     }
 
     /// Where the bytes are once the chunk holds them from `chunk_offset` on.
@@ -28,7 +30,12 @@ impl Flight {
             let len = data.len() as u64;
             match extents.last_mut() {
                 Some(last) if last.end() == *offset => last.len += len,
-                _ => extents.push(Extent { offset: *offset, len, chunk, chunk_offset }),
+                _ => extents.push(Extent {
+                    offset: *offset,
+                    len,
+                    chunk,
+                    chunk_offset,
+                }),
             }
             chunk_offset += data.len() as u32;
         }

@@ -28,7 +28,10 @@ const WAIT_TICK: Duration = Duration::from_millis(50);
 impl Data {
     /// Writes were added to a file: it is flushed in time.
     pub fn note_pending(&self, inode: &Arc<Inode>) {
-        self.pending.lock().entry(inode.ino).or_insert_with(|| inode.clone());
+        self.pending
+            .lock()
+            .entry(inode.ino)
+            .or_insert_with(|| inode.clone());
     }
 
     /// Flushes what is old, or everything when memory is short, until the mount ends.
@@ -50,7 +53,10 @@ impl Data {
         let mut due = Vec::new();
         for inode in inodes {
             let state = inode.state.lock();
-            let old = state.content.since.is_some_and(|since| since.elapsed() >= AGE_MAX);
+            let old = state
+                .content
+                .since
+                .is_some_and(|since| since.elapsed() >= AGE_MAX);
             let done = state.content.is_clean() && state.atime.is_none();
             let idle_atime = state.content.is_clean() && state.atime.is_some();
             drop(state);
@@ -87,8 +93,15 @@ impl Data {
         attr.atime = atime;
         let ctime = Some(attr.ctime);
         state.atime = None;
-        let changes = AttrChanges { atime: Some(SetTime::At(atime)), ctime, ..AttrChanges::default() };
-        Some(Op::SetAttr { ino: inode.ino, changes })
+        let changes = AttrChanges {
+            atime: Some(SetTime::At(atime)),
+            ctime,
+            ..AttrChanges::default()
+        };
+        Some(Op::SetAttr {
+            ino: inode.ino,
+            changes,
+        })
     }
 
     /// Every file with anything that is not committed.
@@ -174,7 +187,9 @@ impl Data {
             let _permit = self.uploads.acquire().await.map_err(|_| FsError::Io)?;
             *chunk = Some(self.upload(batch).await?);
         }
-        let Some(new) = chunk.as_ref() else { return Err(FsError::Io) };
+        let Some(new) = chunk.as_ref() else {
+            return Err(FsError::Io);
+        };
         self.turn(batch).await;
         match self.commit(&batch.parts, new.id, vec![new.clone()]).await {
             // One file's lease is gone: the others must not suffer for it.
@@ -186,7 +201,10 @@ impl Data {
     async fn commit_apart(&self, batch: &Batch, chunk: &NewChunk) -> FsResult<()> {
         let mut chunks = vec![chunk.clone()];
         for part in &batch.parts {
-            match self.commit(std::slice::from_ref(part), chunk.id, chunks.clone()).await {
+            match self
+                .commit(std::slice::from_ref(part), chunk.id, chunks.clone())
+                .await
+            {
                 Ok(()) => chunks.clear(),
                 Err(error) if is_final(error) => self.lose(std::slice::from_ref(part), error),
                 Err(error) => return Err(error),
@@ -279,7 +297,10 @@ impl Data {
 
 /// Refusals of a commit that repeating cannot change.
 fn is_final(error: FsError) -> bool {
-    !matches!(error, FsError::NoSpace | FsError::QuotaExceeded | FsError::TimedOut | FsError::WouldBlock)
+    !matches!(
+        error,
+        FsError::NoSpace | FsError::QuotaExceeded | FsError::TimedOut | FsError::WouldBlock
+    )
 }
 
 /// The commit as it is right at its place in the session's order; `lost` gets the files whose lease is gone.
@@ -299,5 +320,5 @@ fn commit(parts: &[Part], id: ChunkId, chunks: Vec<NewChunk>, lost: &mut Vec<Ino
             kill_suidgid: flight.kill_suidgid,
         });
     }
-    (!files.is_empty()).then(|| Op::Commit(Commit { chunks, files }))
+    (!files.is_empty()).then_some(Op::Commit(Commit { chunks, files }))
 }

@@ -11,7 +11,11 @@ pub(crate) enum Piece {
     Here(Bytes),
     /// A hole, or allocated and never written.
     Zeros(u64),
-    Chunk { chunk: ChunkId, offset: u32, len: u32 },
+    Chunk {
+        chunk: ChunkId,
+        offset: u32,
+        len: u32,
+    },
 }
 
 /// The pieces of `[start, end)` in order, gapless. The extents of the range must be known.
@@ -59,7 +63,10 @@ fn lay(layers: &mut Vec<(u64, Bytes)>, start: u64, end: u64, offset: u64, data: 
         replaced.push((*at, old.slice(..(from - at) as usize)));
     }
     replaced.push((from, data));
-    if let Some((at, old)) = layers[first..last].last().filter(|(at, old)| at + old.len() as u64 > to) {
+    if let Some((at, old)) = layers[first..last]
+        .last()
+        .filter(|(at, old)| at + old.len() as u64 > to)
+    {
         replaced.push((to, old.slice((to - at) as usize..)));
     }
     layers.splice(first..last, replaced);
@@ -67,9 +74,11 @@ fn lay(layers: &mut Vec<(u64, Bytes)>, start: u64, end: u64, offset: u64, data: 
 
 fn from_extents(extents: &ExtentMap, start: u64, end: u64) -> Vec<Piece> {
     let run = |(range, extent): (std::ops::Range<u64>, Option<dfs_core::types::Extent>)| match extent {
-        Some(extent) if extent.chunk != ChunkId::ZEROS => {
-            Piece::Chunk { chunk: extent.chunk, offset: extent.chunk_offset, len: extent.len as u32 }
-        }
+        Some(extent) if extent.chunk != ChunkId::ZEROS => Piece::Chunk {
+            chunk: extent.chunk,
+            offset: extent.chunk_offset,
+            len: extent.len as u32,
+        },
         _ => Piece::Zeros(range.end - range.start),
     };
     extents.lookup(start, end - start).map(run).collect()
@@ -117,11 +126,20 @@ mod tests {
                 }
                 Step::Land => {
                     if let Some(flight) = state.content.flights.front().cloned() {
-                        let chunk = ChunkId { set: SetId(1), seq: chunks.len() as u64 };
+                        let chunk = ChunkId {
+                            set: SetId(1),
+                            seq: chunks.len() as u64,
+                        };
                         flight.extents(chunk, 0).into_iter().for_each(|extent: Extent| {
                             state.extents.map.insert(extent);
                         });
-                        chunks.push(flight.segments.iter().flat_map(|(_, data)| data.to_vec()).collect());
+                        chunks.push(
+                            flight
+                                .segments
+                                .iter()
+                                .flat_map(|(_, data)| data.to_vec())
+                                .collect(),
+                        );
                         state.content.land(flight.number);
                     }
                 }

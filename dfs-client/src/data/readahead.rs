@@ -26,7 +26,11 @@ impl Readahead {
         let end = offset + len;
         let sequential = offset + SLACK >= self.next && offset <= self.next + SLACK;
         if !sequential || offset == 0 && self.next > SLACK {
-            *self = Readahead { next: end, window: 0, asked: end };
+            *self = Readahead {
+                next: end,
+                window: 0,
+                asked: end,
+            };
             return (end, end);
         }
         self.next = self.next.max(end);

@@ -40,7 +40,11 @@ impl Batch {
         let at = self.len;
         self.len += flight.bytes as u32;
         self.segments += flight.segments.len();
-        self.parts.push(Part { inode: inode.clone(), flight, at });
+        self.parts.push(Part {
+            inode: inode.clone(),
+            flight,
+            at,
+        });
     }
 
     /// The chunk's content in pieces of `size` bytes (the last may be shorter). A piece within one segment is a

@@ -28,7 +28,13 @@ impl Stock {
         if let Some(id) = self.pop(avoid) {
             return Ok(id);
         }
-        match session.ask(Op::AllocChunks { count: RANGE, avoid: avoid.to_vec() }).await? {
+        match session
+            .ask(Op::AllocChunks {
+                count: RANGE,
+                avoid: avoid.to_vec(),
+            })
+            .await?
+        {
             Reply::ChunkRange { set, first, count } => {
                 let mut ranges = self.ranges.lock();
                 if ranges.len() >= RANGES_MAX {

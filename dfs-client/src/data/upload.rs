@@ -40,7 +40,9 @@ impl Data {
         for _ in 0..SETS_MAX {
             let id = match self.caches.stock.take(&self.session, &avoid).await {
                 Ok(id) => id,
-                Err(FsError::NoSpace) if !avoid.is_empty() && !full => return Err(self.gave_up(&reasons, FsError::Io)),
+                Err(FsError::NoSpace) if !avoid.is_empty() && !full => {
+                    return Err(self.gave_up(&reasons, FsError::Io));
+                }
                 Err(error) => return Err(self.gave_up(&reasons, error)),
             };
             match self.put(id, batch).await {
@@ -76,7 +78,11 @@ impl Data {
             .filter_map(|node| Some((node.clone(), self.pool.peer(&node.address).ok()?)))
             .collect();
         if alive.len() < map.min_replicas.max(1) {
-            return Err(Trouble::Failed(format!("set {}: {} members live", id.set.0, alive.len())));
+            return Err(Trouble::Failed(format!(
+                "set {}: {} members live",
+                id.set.0,
+                alive.len()
+            )));
         }
         alive.sort_by_key(|(_, peer)| (!peer.is_healthy(), peer.load()));
         let (reply, sha256) = self.lead(&alive, &map, id, batch).await?;
@@ -89,10 +95,22 @@ impl Data {
         if reply.on_disk.len() < map.min_replicas {
             let reason = format!("set {}: on {} disks only", id.set.0, reply.on_disk.len());
             let full = reply.failures.iter().any(|failure| failure.full);
-            return Err(if full { Trouble::Full(reason) } else { Trouble::Failed(reason) });
+            return Err(if full {
+                Trouble::Full(reason)
+            } else {
+                Trouble::Failed(reason)
+            });
         }
-        let missing = members.iter().map(|node| node.id).filter(|id| !reply.on_disk.contains(id));
-        Ok(NewChunk { id, len: batch.len, sha256, missing: missing.map(NodeId).collect() })
+        let missing = members
+            .iter()
+            .map(|node| node.id)
+            .filter(|id| !reply.on_disk.contains(id));
+        Ok(NewChunk {
+            id,
+            len: batch.len,
+            sha256,
+            missing: missing.map(NodeId).collect(),
+        })
     }
 
     /// Sends to the first member that takes it. One that is full cannot forward: then another leads.
@@ -105,7 +123,10 @@ impl Data {
     ) -> Result<(v1::PutReply, [u8; 32]), Trouble> {
         let mut full = Trouble::Failed(format!("set {}: no member lives", id.set.0));
         for (leader, first) in alive {
-            let others = alive.iter().map(|(node, _)| node).filter(|node| node.id != leader.id);
+            let others = alive
+                .iter()
+                .map(|(node, _)| node)
+                .filter(|node| node.id != leader.id);
             let begin = v1::PutBegin {
                 transfer: uuid::Uuid::new_v4().as_bytes().to_vec(),
                 cluster: map.cluster.clone(),
@@ -149,12 +170,21 @@ impl Data {
                 digest.update(&payload);
                 let crcs = block_crcs(&payload);
                 let blocks = crcs.len() as u32;
-                let group = v1::BlockGroup { first_block, payload, crcs };
+                let group = v1::BlockGroup {
+                    first_block,
+                    payload,
+                    crcs,
+                };
                 sender.send(part(Part::Blocks(group))).await.ok()?;
                 first_block += blocks;
             }
             let sha256 = digest.finish();
-            sender.send(part(Part::End(v1::PutEnd { sha256: sha256.to_vec() }))).await.ok()?;
+            sender
+                .send(part(Part::End(v1::PutEnd {
+                    sha256: sha256.to_vec(),
+                })))
+                .await
+                .ok()?;
             Some(sha256)
         };
         let mut client = ChunksClient::new(peer.channel())
@@ -163,8 +193,9 @@ impl Data {
         let requests = tokio_stream::wrappers::ReceiverStream::new(receiver);
         let put = async { tokio::join!(client.put(requests), feed) };
         let failed = |reason: String| Trouble::Failed(format!("{}: {reason}", peer.address()));
-        let (reply, sha256) =
-            tokio::time::timeout(PUT_TIMEOUT, put).await.map_err(|_| failed("too slow".to_string()))?;
+        let (reply, sha256) = tokio::time::timeout(PUT_TIMEOUT, put)
+            .await
+            .map_err(|_| failed("too slow".to_string()))?;
         match (reply, sha256) {
             (Ok(reply), Some(sha256)) => Ok((reply.into_inner(), sha256)),
             (Ok(_), None) => Err(failed("answered before the end".to_string())),

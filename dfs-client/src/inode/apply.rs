@@ -56,7 +56,12 @@ impl Events for Caches {
         if let Some(inode) = &inode {
             inode.state.lock().recalling += 1;
         }
-        let _ = self.recalls.send(Recalled::Lease { ino, inode, keep, number });
+        let _ = self.recalls.send(Recalled::Lease {
+            ino,
+            inode,
+            keep,
+            number,
+        });
     }
 
     fn ended(&self) {
@@ -69,7 +74,11 @@ impl Events for Caches {
             let lost = state.content.lose();
             self.budget.give_back(lost);
             if lost > 0 {
-                tracing::error!(ino = inode.ino.0, bytes = lost, "unsaved data was lost with the session");
+                tracing::error!(
+                    ino = inode.ino.0,
+                    bytes = lost,
+                    "unsaved data was lost with the session"
+                );
             }
             drop(state);
             inode.changed.notify_all();
@@ -85,7 +94,11 @@ impl Events for Caches {
             state.declared_open |= open;
             if state.lease > LeaseMode::None || state.declared_open {
                 let mode = v1::LeaseMode::from(state.lease).into();
-                leases.push(v1::HeldLease { ino: inode.ino.0, mode, open: state.declared_open });
+                leases.push(v1::HeldLease {
+                    ino: inode.ino.0,
+                    mode,
+                    open: state.declared_open,
+                });
             }
         }
         (leases, self.locks.held().into_iter().map(Into::into).collect())
@@ -194,8 +207,13 @@ impl Caches {
                 self.with(*ino, |state| {
                     if state.lease > LeaseMode::None {
                         state.trim_extents();
-                        extents.iter().for_each(|extent| state.extents.map.insert(*extent));
-                        state.extents.known.insert(*offset, next.unwrap_or(offset.saturating_add(*len)));
+                        extents
+                            .iter()
+                            .for_each(|extent| state.extents.map.insert(*extent));
+                        state
+                            .extents
+                            .known
+                            .insert(*offset, next.unwrap_or(offset.saturating_add(*len)));
                     }
                 });
             }
@@ -207,7 +225,9 @@ impl Caches {
             (Op::CopyRange { dst, dst_offset, .. }, Reply::Copied { len, attr }) => {
                 self.with(*dst, |state| {
                     state.set_attr(*attr);
-                    state.extents.forget_range(*dst_offset, dst_offset.saturating_add(*len));
+                    state
+                        .extents
+                        .forget_range(*dst_offset, dst_offset.saturating_add(*len));
                 });
             }
             _ => {}
@@ -271,13 +291,17 @@ impl Caches {
         if !same {
             self.with(rename.parent, |state| state.set_name(&rename.name, left));
         }
-        self.with(rename.new_parent, |state| state.set_name(&rename.new_name, Some(moved)));
+        self.with(rename.new_parent, |state| {
+            state.set_name(&rename.new_name, Some(moved))
+        });
         self.with(moved, |state| state.parent = Some(rename.new_parent));
     }
 
     fn listed(&self, directory: Ino, entries: &[DirEntry]) {
         self.with(directory, |state| {
-            entries.iter().for_each(|entry| state.set_name(&entry.name, Some(entry.ino)));
+            entries
+                .iter()
+                .for_each(|entry| state.set_name(&entry.name, Some(entry.ino)));
         });
         for entry in entries {
             if let Some(attr) = entry.attr {

@@ -44,7 +44,12 @@ impl Content {
 
     /// First byte after the last one that is not committed.
     pub fn end(&self) -> u64 {
-        self.flights.iter().map(|flight| flight.end()).max().unwrap_or(0).max(self.dirty.end())
+        self.flights
+            .iter()
+            .map(|flight| flight.end())
+            .max()
+            .unwrap_or(0)
+            .max(self.dirty.end())
     }
 
     /// Number of the last flight.
@@ -72,7 +77,12 @@ impl Content {
         self.sealed += 1;
         let bytes = segments.iter().map(|(_, data)| data.len() as u64).sum();
         let kill_suidgid = std::mem::take(&mut self.kill_suidgid);
-        let flight = Arc::new(Flight { number: self.sealed, segments, bytes, kill_suidgid });
+        let flight = Arc::new(Flight {
+            number: self.sealed,
+            segments,
+            bytes,
+            kill_suidgid,
+        });
         self.flights.push_back(flight.clone());
         Some(flight)
     }

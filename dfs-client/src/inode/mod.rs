@@ -87,7 +87,11 @@ pub(crate) struct State {
 
 impl Inode {
     pub fn new(ino: Ino) -> Inode {
-        Inode { ino, state: Mutex::default(), changed: Condvar::new() }
+        Inode {
+            ino,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
     }
 }
 

@@ -37,7 +37,12 @@ impl Ranges {
     }
 
     pub fn covers(&self, start: u64, end: u64) -> bool {
-        start >= end || self.ends.range(..=start).next_back().is_some_and(|(_, to)| *to >= end)
+        start >= end
+            || self
+                .ends
+                .range(..=start)
+                .next_back()
+                .is_some_and(|(_, to)| *to >= end)
     }
 
     pub fn clear(&mut self) {
@@ -46,13 +51,21 @@ impl Ranges {
 
     /// A range that overlaps or adjoins `[start, end)`.
     fn touching(&self, start: u64, end: u64) -> Option<(u64, u64)> {
-        let last = self.ends.range(..=end).next_back().map(|(from, to)| (*from, *to))?;
+        let last = self
+            .ends
+            .range(..=end)
+            .next_back()
+            .map(|(from, to)| (*from, *to))?;
         (last.1 >= start).then_some(last)
     }
 
     /// A range that overlaps `[start, end)`.
     fn overlap(&self, start: u64, end: u64) -> Option<(u64, u64)> {
-        let last = self.ends.range(..end).next_back().map(|(from, to)| (*from, *to))?;
+        let last = self
+            .ends
+            .range(..end)
+            .next_back()
+            .map(|(from, to)| (*from, *to))?;
         (last.1 > start).then_some(last)
     }
 }

@@ -28,7 +28,12 @@ const BUSY_PATIENCE: Duration = Duration::from_millis(50);
 const INVALIDATE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) enum Recalled {
-    Lease { ino: Ino, inode: Option<Arc<Inode>>, keep: LeaseMode, number: u64 },
+    Lease {
+        ino: Ino,
+        inode: Option<Arc<Inode>>,
+        keep: LeaseMode,
+        number: u64,
+    },
     /// The session was lost: nothing in the kernel's caches is protected any more.
     Everything,
     /// The mount ends; each thread takes one.
@@ -49,25 +54,37 @@ impl Recaller {
         let recalls = Arc::new(Mutex::new(recalls));
         for number in 0..THREADS {
             let (recaller, recalls) = (self.clone(), recalls.clone());
-            std::thread::Builder::new().name(format!("dfs-recall-{number}")).spawn(move || {
-                loop {
-                    let next = recalls.lock().recv();
-                    match next {
-                        Ok(Recalled::Stop) | Err(_) => return,
-                        Ok(recalled) => recaller.serve(recalled),
+            std::thread::Builder::new()
+                .name(format!("dfs-recall-{number}"))
+                .spawn(move || {
+                    loop {
+                        let next = recalls.lock().recv();
+                        match next {
+                            Ok(Recalled::Stop) | Err(_) => return,
+                            Ok(recalled) => recaller.serve(recalled),
+                        }
                     }
-                }
-            })?;
+                })?;
         }
         Ok(())
     }
 
     fn serve(&self, recalled: Recalled) {
         match recalled {
-            Recalled::Lease { ino, inode: None, number, .. } => {
+            Recalled::Lease {
+                ino,
+                inode: None,
+                number,
+                ..
+            } => {
                 self.session.acknowledge(ino, number, || (LeaseMode::None, false));
             }
-            Recalled::Lease { inode: Some(inode), keep, number, .. } => self.give_back(&inode, keep, number),
+            Recalled::Lease {
+                inode: Some(inode),
+                keep,
+                number,
+                ..
+            } => self.give_back(&inode, keep, number),
             Recalled::Stop => {}
             Recalled::Everything => {
                 for inode in self.data.caches.table.all() {
@@ -93,7 +110,11 @@ impl Recaller {
                 let lost = state.content.lose();
                 self.data.caches.budget.give_back(lost);
                 if lost > 0 {
-                    tracing::error!(ino = inode.ino.0, bytes = lost, "a recalled lease took unsaved data with it");
+                    tracing::error!(
+                        ino = inode.ino.0,
+                        bytes = lost,
+                        "a recalled lease took unsaved data with it"
+                    );
                 }
             }
             state.set_lease(mode);
@@ -139,7 +160,9 @@ impl Recaller {
 
     /// Invalidates in a thread that may outlast the wait: whether it ended in time.
     fn invalidate(&self, inode: &Arc<Inode>, names: Vec<Vec<u8>>, wait: Duration) -> bool {
-        let Some(kernel) = self.kernel.read().clone() else { return true };
+        let Some(kernel) = self.kernel.read().clone() else {
+            return true;
+        };
         if inode.state.lock().lookups == 0 {
             return true;
         }
@@ -152,7 +175,10 @@ impl Recaller {
             kernel.invalidate_inode(ino);
             let _ = done.send(());
         };
-        if let Err(error) = std::thread::Builder::new().name("dfs-invalidate".to_string()).spawn(deed) {
+        if let Err(error) = std::thread::Builder::new()
+            .name("dfs-invalidate".to_string())
+            .spawn(deed)
+        {
             tracing::error!(%error, "no thread to invalidate the kernel's caches");
             return false;
         }

@@ -23,7 +23,11 @@ impl Map {
             cluster: self.cluster.clone(),
             term: self.term,
             min_replicas: map.min_replicas as usize,
-            nodes: map.nodes.into_iter().map(|node| (NodeId(node.id), node)).collect(),
+            nodes: map
+                .nodes
+                .into_iter()
+                .map(|node| (NodeId(node.id), node))
+                .collect(),
             sets: map
                 .sets
                 .into_iter()
@@ -35,7 +39,10 @@ impl Map {
     /// The members of a set, those that live first, otherwise in the set's order.
     pub fn members(&self, set: SetId) -> Vec<v1::Node> {
         let members = self.sets.get(&set).map(Vec::as_slice).unwrap_or_default();
-        let mut nodes: Vec<v1::Node> = members.iter().filter_map(|id| self.nodes.get(id).cloned()).collect();
+        let mut nodes: Vec<v1::Node> = members
+            .iter()
+            .filter_map(|id| self.nodes.get(id).cloned())
+            .collect();
         nodes.sort_by_key(|node| !node.alive);
         nodes
     }

@@ -135,17 +135,28 @@ impl Session {
     pub fn call_built(&self, build: impl FnOnce() -> Op, patience: Patience<'_>) -> FsResult<Reply> {
         let slot = Slot::default();
         let filler = slot.clone();
-        let number = self.begin(|| Some(Body::op(build())), Box::new(move |answer| filler.fill(answer)));
+        let number = self.begin(
+            || Some(Body::op(build())),
+            Box::new(move |answer| filler.fill(answer)),
+        );
         self.finish(number, slot, patience)
     }
 
     /// Performs two operations in order with one wait; both are on their way together.
-    pub fn call_both(&self, first: Op, second: Op, patience: Patience<'_>) -> FsResult<(Reply, FsResult<Reply>)> {
+    pub fn call_both(
+        &self,
+        first: Op,
+        second: Op,
+        patience: Patience<'_>,
+    ) -> FsResult<(Reply, FsResult<Reply>)> {
         let slots = [Slot::default(), Slot::default()];
         let fillers = slots.clone();
         let [one, two] = fillers;
         let number = self.begin(|| Some(Body::op(first)), Box::new(move |answer| one.fill(answer)));
-        let number2 = self.begin(|| Some(Body::op(second)), Box::new(move |answer| two.fill(answer)));
+        let number2 = self.begin(
+            || Some(Body::op(second)),
+            Box::new(move |answer| two.fill(answer)),
+        );
         let [one, two] = slots;
         let first = self.finish(number, one, patience)?;
         Ok((first, self.finish(number2, two, patience)))
@@ -226,24 +237,40 @@ impl Session {
         let mut outbox = self.outbox.lock();
         let (mode, open) = lower();
         let mode = v1::LeaseMode::from(mode).into();
-        outbox.tell(v1::client_message::Message::LeaseAck(v1::LeaseAck { ino: ino.0, mode, open, number }));
+        outbox.tell(v1::client_message::Message::LeaseAck(v1::LeaseAck {
+            ino: ino.0,
+            mode,
+            open,
+            number,
+        }));
     }
 
     /// Says unasked what is held of an inode. The coordinator confirms a lowered mode by a recall.
     pub fn tell_held(&self, ino: Ino, mode: LeaseMode, open: bool) {
         let mode = v1::LeaseMode::from(mode).into();
-        let ack = v1::LeaseAck { ino: ino.0, mode, open, number: 0 };
-        self.outbox.lock().tell(v1::client_message::Message::LeaseAck(ack));
+        let ack = v1::LeaseAck {
+            ino: ino.0,
+            mode,
+            open,
+            number: 0,
+        };
+        self.outbox
+            .lock()
+            .tell(v1::client_message::Message::LeaseAck(ack));
     }
 
     /// Reports a copy that failed its checks.
     pub fn report_bad_copy(&self, copy: v1::BadCopy) {
-        self.outbox.lock().tell(v1::client_message::Message::BadCopy(copy));
+        self.outbox
+            .lock()
+            .tell(v1::client_message::Message::BadCopy(copy));
     }
 
     /// Ends the session cleanly.
     pub async fn close(&self) {
-        self.outbox.lock().tell(v1::client_message::Message::Goodbye(v1::Goodbye {}));
+        self.outbox
+            .lock()
+            .tell(v1::client_message::Message::Goodbye(v1::Goodbye {}));
         self.closing.store(true, Ordering::SeqCst);
         // The stream ends when the coordinator has read the goodbye; a dead one is not waited for.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.closed.notified()).await;

@@ -97,7 +97,14 @@ impl Outbox {
         };
         let number = self.next;
         self.next += 1;
-        self.pending.insert(number, Pending { body, done: Some(done), sent: false });
+        self.pending.insert(
+            number,
+            Pending {
+                body,
+                done: Some(done),
+                sent: false,
+            },
+        );
         self.items.push_back(Item::Call(number));
         self.wake();
         Ok(number)
@@ -112,7 +119,9 @@ impl Outbox {
     /// The caller gave up. What was never sent, or only asks, is forgotten; a change that may have arrived stays
     /// until its reply comes.
     pub fn abandon(&mut self, number: u64) {
-        let Some(pending) = self.pending.get_mut(&number) else { return };
+        let Some(pending) = self.pending.get_mut(&number) else {
+            return;
+        };
         if pending.sent && pending.body.is_change() {
             pending.done = None;
         } else {
@@ -137,7 +146,8 @@ impl Outbox {
     /// The coordinator welcomed the stream: every call that has no reply is sent (again) in order.
     pub fn welcomed(&mut self) {
         self.items.retain(|item| matches!(item, Item::Message(_)));
-        self.items.extend(self.pending.keys().map(|number| Item::Call(*number)));
+        self.items
+            .extend(self.pending.keys().map(|number| Item::Call(*number)));
         self.connected = true;
         self.known = true;
         self.wake();
@@ -156,7 +166,10 @@ impl Outbox {
             .filter(|(_, pending)| pending.sent && pending.body.is_change())
             .map(|(number, _)| *number)
             .collect();
-        doubtful.into_iter().filter_map(|number| self.pending.remove(&number)).collect()
+        doubtful
+            .into_iter()
+            .filter_map(|number| self.pending.remove(&number))
+            .collect()
     }
 
     /// The next message for the stream with this number; `Err` when a newer one took over. Registers the waker
@@ -183,21 +196,27 @@ impl Outbox {
         let mut calls = Vec::new();
         let mut size = 0;
         while calls.len() < BATCH_CALLS && size < BATCH_BYTES {
-            let Some(Item::Call(number)) = self.items.front() else { break };
+            let Some(Item::Call(number)) = self.items.front() else {
+                break;
+            };
             let number = *number;
             self.items.pop_front();
-            let Some(pending) = self.pending.get_mut(&number) else { continue };
+            let Some(pending) = self.pending.get_mut(&number) else {
+                continue;
+            };
             pending.sent = true;
             let body = match &pending.body {
                 Body::Op(op) => {
                     size += weight(op);
                     op_to_wire(op).map(v1::call::Body::Op)
                 }
-                Body::Lock(lock, action) => {
-                    Some(v1::call::Body::Lock(lock_request_to_wire(*lock, *action)))
-                }
+                Body::Lock(lock, action) => Some(v1::call::Body::Lock(lock_request_to_wire(*lock, *action))),
             };
-            calls.push(v1::Call { op_id: number, acked_below, body });
+            calls.push(v1::Call {
+                op_id: number,
+                acked_below,
+                body,
+            });
         }
         calls
     }
@@ -224,21 +243,31 @@ pub(crate) fn taken_for_nobody(pending: &Pending, answer: &FsResult<Answer>) -> 
         (Body::Lock(lock, LockAction::Try | LockAction::Wait), Ok(Answer::Lock(None)))
             if pending.done.is_none() && lock.typ != LockType::Unlock =>
         {
-            Some(Lock { typ: LockType::Unlock, ..*lock })
+            Some(Lock {
+                typ: LockType::Unlock,
+                ..*lock
+            })
         }
         _ => None,
     }
 }
 
 fn message(message: Message) -> v1::ClientMessage {
-    v1::ClientMessage { message: Some(message) }
+    v1::ClientMessage {
+        message: Some(message),
+    }
 }
 
 /// About how many bytes the operation takes on the wire.
 fn weight(op: &Op) -> usize {
     match op {
         Op::Commit(commit) => {
-            commit.chunks.len() * 64 + commit.files.iter().map(|file| 48 + file.extents.len() * 32).sum::<usize>()
+            commit.chunks.len() * 64
+                + commit
+                    .files
+                    .iter()
+                    .map(|file| 48 + file.extents.len() * 32)
+                    .sum::<usize>()
         }
         Op::SetXattr { value, .. } => 64 + value.len(),
         Op::Release { inos } => inos.len() * 10,

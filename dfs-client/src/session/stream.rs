@@ -62,13 +62,22 @@ fn report(session: &Session, address: &str, broken: &Broken, attempts: usize) {
     use v1::refused::Reason;
     match broken {
         Broken::Lost(reason) => {
-            tracing::info!(coordinator = address, reason, "metadata stream ended; reconnecting");
+            tracing::info!(
+                coordinator = address,
+                reason,
+                "metadata stream ended; reconnecting"
+            );
             if attempts >= FIRST_ATTEMPTS * session.settings.coordinators.len() {
                 session.first.fill(Err(StartError::Unreachable(reason.clone())));
             }
         }
         Broken::Refused(reason, message) => {
-            tracing::warn!(coordinator = address, ?reason, message, "the coordinator refused the session");
+            tracing::warn!(
+                coordinator = address,
+                ?reason,
+                message,
+                "the coordinator refused the session"
+            );
             if matches!(reason, Reason::NoVolume | Reason::Protocol) {
                 session.first.fill(Err(StartError::Refused(message.clone())));
             }
@@ -140,7 +149,9 @@ async fn serve(session: &Arc<Session>, address: &str) -> Broken {
 }
 
 /// The stream of what we send: the hello, then whatever the outbox holds.
-fn requests(session: &Arc<Session>) -> impl stream::Stream<Item = v1::ClientMessage> + Send + 'static + use<> {
+fn requests(
+    session: &Arc<Session>,
+) -> impl stream::Stream<Item = v1::ClientMessage> + Send + 'static + use<> {
     let (number, id, resume) = {
         let mut outbox = session.outbox.lock();
         (outbox.new_stream(), outbox.session, outbox.known)
@@ -158,13 +169,18 @@ fn requests(session: &Arc<Session>) -> impl stream::Stream<Item = v1::ClientMess
         leases,
         locks,
     };
-    let hello = v1::ClientMessage { message: Some(v1::client_message::Message::Hello(hello)) };
+    let hello = v1::ClientMessage {
+        message: Some(v1::client_message::Message::Hello(hello)),
+    };
     let session = session.clone();
-    let rest = stream::poll_fn(move |context| match session.outbox.lock().next_message(number, context.waker()) {
-        Ok(Some(message)) => Poll::Ready(Some(message)),
-        Ok(None) => Poll::Pending,
-        Err(()) => Poll::Ready(None),
-    });
+    let rest =
+        stream::poll_fn(
+            move |context| match session.outbox.lock().next_message(number, context.waker()) {
+                Ok(Some(message)) => Poll::Ready(Some(message)),
+                Ok(None) => Poll::Pending,
+                Err(()) => Poll::Ready(None),
+            },
+        );
     stream::once(std::future::ready(hello)).chain(rest)
 }
 
@@ -173,9 +189,15 @@ fn welcomed(session: &Session, welcome: v1::Welcome) {
     if known && !welcome.resumed {
         end(session, false);
     }
-    let base = Map { cluster: welcome.cluster, term: Term(welcome.term), ..Map::default() };
+    let base = Map {
+        cluster: welcome.cluster,
+        term: Term(welcome.term),
+        ..Map::default()
+    };
     *session.map.write() = Arc::new(base.updated(welcome.map.unwrap_or_default()));
-    session.lease_term.store(u64::from(welcome.lease_term_ms).max(100), Ordering::Relaxed);
+    session
+        .lease_term
+        .store(u64::from(welcome.lease_term_ms).max(100), Ordering::Relaxed);
     session.heard.store(session.now(), Ordering::Release);
     session.outbox.lock().welcomed();
     session.first.fill(Ok(()));
@@ -211,7 +233,11 @@ fn receive(session: &Session, message: v1::ServerMessage) -> Option<Broken> {
 fn replied(session: &Session, events: &dyn super::Events, reply: v1::Reply) {
     let number = reply.op_id;
     let grants = grants(reply.grants);
-    let touched: Vec<Attr> = reply.touched.into_iter().filter_map(|attr| attr.try_into().ok()).collect();
+    let touched: Vec<Attr> = reply
+        .touched
+        .into_iter()
+        .filter_map(|attr| attr.try_into().ok())
+        .collect();
     let pending = session.outbox.lock().take(number);
     let answer = answer(reply.outcome);
     let op = match pending.as_ref().map(|pending| &pending.body) {
@@ -238,7 +264,10 @@ fn replied(session: &Session, events: &dyn super::Events, reply: v1::Reply) {
 }
 
 fn grants(grants: Vec<v1::Grant>) -> Vec<(Ino, LeaseMode)> {
-    grants.into_iter().filter_map(|grant| convert::grant(grant).ok()).collect()
+    grants
+        .into_iter()
+        .filter_map(|grant| convert::grant(grant).ok())
+        .collect()
 }
 
 fn answer(outcome: Option<v1::reply::Outcome>) -> FsResult<Answer> {

@@ -15,15 +15,22 @@ fn question() -> Body {
 }
 
 fn begin(outbox: &mut Outbox, body: Body) -> u64 {
-    outbox.begin(|| Some(body), Box::new(|_| {})).map_err(|_| "refused").unwrap()
+    outbox
+        .begin(|| Some(body), Box::new(|_| {}))
+        .map_err(|_| "refused")
+        .unwrap()
 }
 
 fn sent(outbox: &mut Outbox) -> Vec<(u64, u64)> {
     let stream = outbox.stream;
     match outbox.next_message(stream, Waker::noop()).unwrap() {
-        Some(v1::ClientMessage { message: Some(v1::client_message::Message::Calls(calls)) }) => {
-            calls.calls.iter().map(|call| (call.op_id, call.acked_below)).collect()
-        }
+        Some(v1::ClientMessage {
+            message: Some(v1::client_message::Message::Calls(calls)),
+        }) => calls
+            .calls
+            .iter()
+            .map(|call| (call.op_id, call.acked_below))
+            .collect(),
         _ => Vec::new(),
     }
 }

@@ -59,7 +59,10 @@ impl Vfs {
                     SetTime::At(time) => time,
                 };
             }
-            Op::SetAttr { ino: inode.ino, changes }
+            Op::SetAttr {
+                ino: inode.ino,
+                changes,
+            }
         };
         attr_of(self.session.call_built(op, patience)?)
     }
@@ -93,7 +96,10 @@ impl Vfs {
         let op = || {
             let mut state = inode.state.lock();
             state.content.mtime = now();
-            Op::SetAttr { ino: inode.ino, changes }
+            Op::SetAttr {
+                ino: inode.ino,
+                changes,
+            }
         };
         let _busy = crate::inode::apply::Busy::new(inode.clone());
         attr_of(self.session.call_built(op, patience)?)

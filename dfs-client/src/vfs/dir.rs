@@ -51,7 +51,12 @@ impl Vfs {
             return Err(error);
         }
         let fh = self.handles.insert(Handle::new(inode, libc::O_DIRECTORY, 0));
-        Ok(Opened { fh, keep_cache: false, direct_io: false, cache_dir: false })
+        Ok(Opened {
+            fh,
+            keep_cache: false,
+            direct_io: false,
+            cache_dir: false,
+        })
     }
 
     pub fn releasedir(&self, _ino: Ino, fh: u64) {
@@ -104,20 +109,45 @@ impl Vfs {
     fn dots(&self, inode: &Inode, offset: u64, sink: &mut dyn FnMut(DirSlot<'_>) -> bool) -> bool {
         let ino = self.outward(inode.ino);
         let parent = inode.state.lock().parent;
-        let parent = if inode.ino == self.root { ino } else { parent.map_or(ino, |ino| self.outward(ino)) };
+        let parent = if inode.ino == self.root {
+            ino
+        } else {
+            parent.map_or(ino, |ino| self.outward(ino))
+        };
         let dots = [(DOT, ino, &b"."[..]), (DOT_DOT, parent, &b".."[..])];
-        dots.into_iter().filter(|(cookie, ..)| *cookie > offset).all(|(cookie, ino, name)| {
-            sink(DirSlot { ino, cookie, kind: FileKind::Directory, name, entry: None })
-        })
+        dots.into_iter()
+            .filter(|(cookie, ..)| *cookie > offset)
+            .all(|(cookie, ino, name)| {
+                sink(DirSlot {
+                    ino,
+                    cookie,
+                    kind: FileKind::Directory,
+                    name,
+                    entry: None,
+                })
+            })
     }
 
     fn page(&self, inode: &Inode, after: u64, attrs: bool, patience: Patience<'_>) -> FsResult<Listing> {
-        match self.session.call(Op::ReadDir { ino: inode.ino, after, limit: PAGE, attrs }, patience)? {
+        match self.session.call(
+            Op::ReadDir {
+                ino: inode.ino,
+                after,
+                limit: PAGE,
+                attrs,
+            },
+            patience,
+        )? {
             Reply::Page { entries, end } => {
                 if entries.is_empty() && !end {
                     return Err(FsError::Io);
                 }
-                Ok(Listing { after, entries, end, filled: true })
+                Ok(Listing {
+                    after,
+                    entries,
+                    end,
+                    filled: true,
+                })
             }
             _ => Err(FsError::Io),
         }
@@ -152,6 +182,10 @@ impl Vfs {
         state.lookups += 1;
         state.fills += 1;
         // The name is looked up again when it is used: that is answered from memory.
-        Some(Entry { attr: self.shown(attr), attr_ttl: self.attr_ttl(&state), entry_ttl: super::Ttl::ZERO })
+        Some(Entry {
+            attr: self.shown(attr),
+            attr_ttl: self.attr_ttl(&state),
+            entry_ttl: super::Ttl::ZERO,
+        })
     }
 }

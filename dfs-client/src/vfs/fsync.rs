@@ -9,7 +9,9 @@ impl Vfs {
     /// Changes of metadata already are: each was answered after its record was durable.
     pub fn fsync(&self, caller: &Caller<'_>, ino: Ino, fh: Option<u64>, _datasync: bool) -> FsResult<()> {
         let handle = fh.map(|fh| self.handles.find(fh)).transpose()?;
-        let inode = handle.as_ref().map_or_else(|| self.inode(ino), |handle| handle.inode.clone());
+        let inode = handle
+            .as_ref()
+            .map_or_else(|| self.inode(ino), |handle| handle.inode.clone());
         self.data.flush_and_wait(&inode, self.patience(caller))?;
         let losses = inode.state.lock().content.losses;
         handle.map_or(Ok(()), |handle| handle.check_losses(losses))

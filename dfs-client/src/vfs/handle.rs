@@ -49,7 +49,10 @@ pub(super) struct Handles {
 
 impl Default for Handles {
     fn default() -> Handles {
-        Handles { shards: (0..SHARDS).map(|_| RwLock::default()).collect(), next: AtomicU64::new(1) }
+        Handles {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            next: AtomicU64::new(1),
+        }
     }
 }
 

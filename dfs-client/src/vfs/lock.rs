@@ -40,9 +40,15 @@ impl Request {
 impl Vfs {
     /// The lock that the given one would conflict with.
     pub fn getlk(&self, caller: &Caller<'_>, ino: Ino, lock: Lock) -> FsResult<Option<Lock>> {
-        let lock = Lock { ino: self.inward(ino), ..lock };
+        let lock = Lock {
+            ino: self.inward(ino),
+            ..lock
+        };
         let conflict = self.lock_and_wait(lock, LockAction::Test, self.patience(caller))?;
-        Ok(conflict.map(|lock| Lock { ino: self.outward(lock.ino), ..lock }))
+        Ok(conflict.map(|lock| Lock {
+            ino: self.outward(lock.ino),
+            ..lock
+        }))
     }
 
     /// Locks or unlocks; `done` is called when that is decided, later when `wait` says so. `cancel` ends a wait
@@ -56,11 +62,17 @@ impl Vfs {
         cancel: Option<Cancel>,
         done: Done,
     ) {
-        let lock = Lock { ino: self.inward(ino), ..lock };
+        let lock = Lock {
+            ino: self.inward(ino),
+            ..lock
+        };
         if lock.typ == LockType::Unlock && !self.caches.locks.holds(lock.ino, lock.kind, lock.owner) {
             return done(Ok(()));
         }
-        let request = Arc::new(Request { done: Mutex::new(Some(done)), guard: Mutex::new(None) });
+        let request = Arc::new(Request {
+            done: Mutex::new(Some(done)),
+            guard: Mutex::new(None),
+        });
         let waits = wait && lock.typ != LockType::Unlock;
         let action = if waits { LockAction::Wait } else { LockAction::Try };
         let (answered, caches) = (request.clone(), self.caches.clone());
@@ -128,10 +140,17 @@ impl Vfs {
         self.lock_and_wait(lock, LockAction::Try, patience).map(|_| ())
     }
 
-    fn lock_and_wait(&self, lock: Lock, action: LockAction, patience: Patience<'_>) -> FsResult<Option<Lock>> {
+    fn lock_and_wait(
+        &self,
+        lock: Lock,
+        action: LockAction,
+        patience: Patience<'_>,
+    ) -> FsResult<Option<Lock>> {
         let slot = Slot::default();
         let filler = slot.clone();
-        let number = self.session.lock(lock, action, Box::new(move |answer| filler.fill(answer)));
+        let number = self
+            .session
+            .lock(lock, action, Box::new(move |answer| filler.fill(answer)));
         slot.wait(patience).unwrap_or_else(|error| {
             self.session.abandon(number);
             Err(error)
@@ -141,7 +160,10 @@ impl Vfs {
 
 /// A lock of a caller who has gone: nobody waits for the answer, so no signal to the caller can lose it.
 pub(super) fn give_back(session: &Session, caches: &crate::inode::apply::Caches, lock: Lock) {
-    let unlock = Lock { typ: LockType::Unlock, ..lock };
+    let unlock = Lock {
+        typ: LockType::Unlock,
+        ..lock
+    };
     caches.locks.granted(unlock);
     session.lock(unlock, LockAction::Try, Box::new(|_| {}));
 }

@@ -16,11 +16,16 @@ impl Vfs {
         if let Some(found) = self.lookup_here(&parent, name) {
             return Ok(found);
         }
-        let op = Op::Lookup { parent: parent.ino, name: name.to_vec() };
+        let op = Op::Lookup {
+            parent: parent.ino,
+            name: name.to_vec(),
+        };
         match self.call(&[&parent], op, self.patience(caller)) {
             Ok(Reply::Entry { attr, .. }) => Ok(Found::Entry(self.entry(&parent, name, attr))),
             Ok(_) => Err(FsError::Io),
-            Err(FsError::NotFound) => Ok(Found::Absent { ttl: self.name_ttl(&parent, name, None) }),
+            Err(FsError::NotFound) => Ok(Found::Absent {
+                ttl: self.name_ttl(&parent, name, None),
+            }),
             Err(error) => Err(error),
         }
     }
@@ -37,7 +42,9 @@ impl Vfs {
             ino
         };
         let Some(ino) = ino else {
-            return Some(Found::Absent { ttl: self.config.entry_ttl });
+            return Some(Found::Absent {
+                ttl: self.config.entry_ttl,
+            });
         };
         let child = self.caches.table.find(ino)?;
         let mut state = child.state.lock();
@@ -48,7 +55,11 @@ impl Vfs {
         state.lookups += 1;
         state.fills += 1;
         let attr_ttl = self.attr_ttl(&state);
-        Some(Found::Entry(Entry { attr: self.shown(attr), attr_ttl, entry_ttl: self.config.entry_ttl }))
+        Some(Found::Entry(Entry {
+            attr: self.shown(attr),
+            attr_ttl,
+            entry_ttl: self.config.entry_ttl,
+        }))
     }
 
     /// The entry that the coordinator just returned, counted as a lookup.
@@ -60,7 +71,11 @@ impl Vfs {
             state.fills += 1;
             self.attr_with_ttl(&state, attr)
         };
-        Entry { attr: shown, attr_ttl, entry_ttl: self.name_ttl(parent, name, Some(attr.ino)) }
+        Entry {
+            attr: shown,
+            attr_ttl,
+            entry_ttl: self.name_ttl(parent, name, Some(attr.ino)),
+        }
     }
 
     /// How long the kernel may keep the name, or its absence: only if a recall would take it back by name.
@@ -86,7 +101,10 @@ impl Vfs {
         if let Some(target) = &inode.state.lock().target {
             return Ok(target.clone());
         }
-        match self.session.call(Op::ReadLink { ino: inode.ino }, self.patience(caller))? {
+        match self
+            .session
+            .call(Op::ReadLink { ino: inode.ino }, self.patience(caller))?
+        {
             Reply::Target(target) => Ok(target),
             _ => Err(FsError::Io),
         }

@@ -67,7 +67,10 @@ impl Vfs {
     }
 
     fn shown(&self, attr: Attr) -> Attr {
-        Attr { ino: self.outward(attr.ino), ..attr }
+        Attr {
+            ino: self.outward(attr.ino),
+            ..attr
+        }
     }
 
     fn inode(&self, ino: Ino) -> Arc<Inode> {
@@ -79,7 +82,11 @@ impl Vfs {
     }
 
     fn check_writable(&self) -> FsResult<()> {
-        if self.config.read_only { Err(FsError::ReadOnly) } else { Ok(()) }
+        if self.config.read_only {
+            Err(FsError::ReadOnly)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether what a lease of this mode protects may be answered from memory.
@@ -121,13 +128,20 @@ impl Vfs {
 }
 
 fn check_name(name: &[u8]) -> FsResult<()> {
-    if name.len() > NAME_MAX { Err(FsError::NameTooLong) } else { Ok(()) }
+    if name.len() > NAME_MAX {
+        Err(FsError::NameTooLong)
+    } else {
+        Ok(())
+    }
 }
 
 /// The time for a write that is kept here for a while.
 fn now() -> Timestamp {
     match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => Timestamp { secs: since.as_secs() as i64, nanos: since.subsec_nanos() },
+        Ok(since) => Timestamp {
+            secs: since.as_secs() as i64,
+            nanos: since.subsec_nanos(),
+        },
         Err(_) => Timestamp::default(),
     }
 }

@@ -23,7 +23,9 @@ const ASYNC_THREADS: usize = 4;
 impl Vfs {
     /// Connects, resolves the directory and starts the threads. Returns when the file system can be used.
     pub fn start(config: MountConfig) -> Result<Arc<Vfs>, MountError> {
-        let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, ASYNC_THREADS);
+        let threads = std::thread::available_parallelism()
+            .map_or(2, usize::from)
+            .clamp(2, ASYNC_THREADS);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("dfs-async")
@@ -46,10 +48,19 @@ impl Vfs {
             .start(runtime.handle(), caches.clone(), config.timeout)
             .map_err(|error| mount_error(&config, error))?;
         let tasks = runtime.handle().clone();
-        let data =
-            Data::new(session.clone(), caches.clone(), tasks.clone(), config.cache_size, config.timeout);
+        let data = Data::new(
+            session.clone(),
+            caches.clone(),
+            tasks.clone(),
+            config.cache_size,
+            config.timeout,
+        );
         let kernel = Arc::new(RwLock::new(None));
-        let recaller = Recaller { session: session.clone(), data: data.clone(), kernel: kernel.clone() };
+        let recaller = Recaller {
+            session: session.clone(),
+            data: data.clone(),
+            kernel: kernel.clone(),
+        };
         Arc::new(recaller).start(recalled)?;
         tasks.spawn(data.clone().run_flusher());
         let mut vfs = Vfs {
@@ -78,7 +89,10 @@ impl Vfs {
     fn resolve(&self) -> FsResult<Ino> {
         let mut ino = Ino::ROOT;
         for name in self.config.subdir.split('/').filter(|name| !name.is_empty()) {
-            let op = Op::Lookup { parent: ino, name: name.as_bytes().to_vec() };
+            let op = Op::Lookup {
+                parent: ino,
+                name: name.as_bytes().to_vec(),
+            };
             match self.session.call(op, self.patience(&Caller::default()))? {
                 Reply::Entry { attr, .. } if attr.kind == FileKind::Directory => ino = attr.ino,
                 _ => return Err(dfs_core::error::FsError::NotDirectory),
@@ -89,12 +103,16 @@ impl Vfs {
 
     /// Where recalls empty the kernel's caches. Until it is called nothing is in them.
     pub fn set_kernel_cache(&self, cache: Arc<dyn KernelCache>) {
-        *self.kernel.write() = Some(Arc::new(Outward { root: self.root, inner: cache }));
+        *self.kernel.write() = Some(Arc::new(Outward {
+            root: self.root,
+            inner: cache,
+        }));
     }
 
     /// Attributes of the mount's root.
     pub fn root_attr(&self) -> FsResult<Attr> {
-        self.getattr(&Caller::default(), Ino::ROOT, None).map(|(attr, _)| attr)
+        self.getattr(&Caller::default(), Ino::ROOT, None)
+            .map(|(attr, _)| attr)
     }
 
     /// Flushes everything, bounded by the mount's time-out, and ends the session.
@@ -102,7 +120,9 @@ impl Vfs {
         if let Err(error) = self.syncfs(&Caller::default()) {
             tracing::error!(%error, "unmounting although not everything could be saved");
         }
-        let Some(runtime) = self.runtime.lock().take() else { return };
+        let Some(runtime) = self.runtime.lock().take() else {
+            return;
+        };
         runtime.block_on(self.session.close());
         for _ in 0..THREADS {
             let _ = self.caches.recalls.send(Recalled::Stop);

@@ -51,7 +51,11 @@ impl Vfs {
         let parent = self.inode(parent);
         let patience = self.patience(caller);
         let expect = self.expect(&parent, name, patience)?;
-        let unlink = Unlink { parent: parent.ino, name: name.to_vec(), expect };
+        let unlink = Unlink {
+            parent: parent.ino,
+            name: name.to_vec(),
+            expect,
+        };
         match self.call(&[&parent], Op::Unlink(unlink), patience)? {
             Reply::Removed { ino, .. } => {
                 self.drop_unneeded(ino);
@@ -66,8 +70,14 @@ impl Vfs {
         check_name(name)?;
         let parent = self.inode(parent);
         let patience = self.patience(caller);
-        let held = self.expect(&parent, name, patience)?.is_some_and(|(_, open)| open);
-        let op = Op::Rmdir { parent: parent.ino, name: name.to_vec(), held };
+        let held = self
+            .expect(&parent, name, patience)?
+            .is_some_and(|(_, open)| open);
+        let op = Op::Rmdir {
+            parent: parent.ino,
+            name: name.to_vec(),
+            held,
+        };
         self.call(&[&parent], op, patience).map(|_| ())
     }
 
@@ -112,7 +122,11 @@ impl Vfs {
         self.check_writable()?;
         check_name(new_name)?;
         let (inode, parent) = (self.inode(ino), self.inode(new_parent));
-        let op = Op::Link { ino: inode.ino, parent: parent.ino, name: new_name.to_vec() };
+        let op = Op::Link {
+            ino: inode.ino,
+            parent: parent.ino,
+            name: new_name.to_vec(),
+        };
         match self.call(&[&inode, &parent], op, self.patience(caller))? {
             Reply::Entry { attr, .. } => Ok(self.entry(&parent, new_name, attr)),
             _ => Err(FsError::Io),
@@ -124,25 +138,41 @@ impl Vfs {
     fn expect(&self, parent: &Inode, name: &[u8], patience: Patience<'_>) -> FsResult<Option<(Ino, bool)>> {
         let known = {
             let state = parent.state.lock();
-            if self.holds(&state, LeaseMode::Shared) { state.names.get(name).copied() } else { None }
+            if self.holds(&state, LeaseMode::Shared) {
+                state.names.get(name).copied()
+            } else {
+                None
+            }
         };
         let ino = match known {
             Some(Some(ino)) => ino,
             Some(None) => return Ok(None),
-            None => match self.session.call(Op::Lookup { parent: parent.ino, name: name.to_vec() }, patience) {
+            None => match self.session.call(
+                Op::Lookup {
+                    parent: parent.ino,
+                    name: name.to_vec(),
+                },
+                patience,
+            ) {
                 Ok(Reply::Entry { attr, .. }) => attr.ino,
                 Ok(_) => return Err(FsError::Io),
                 Err(FsError::NotFound) => return Ok(None),
                 Err(error) => return Err(error),
             },
         };
-        let open = self.caches.table.find(ino).is_some_and(|inode| inode.state.lock().opens > 0);
+        let open = self
+            .caches
+            .table
+            .find(ino)
+            .is_some_and(|inode| inode.state.lock().opens > 0);
         Ok(Some((ino, open)))
     }
 
     /// What was written to a file that nobody can read any more need not be saved.
     pub(super) fn drop_unneeded(&self, ino: Ino) {
-        let Some(inode) = self.caches.table.find(ino) else { return };
+        let Some(inode) = self.caches.table.find(ino) else {
+            return;
+        };
         let mut state = inode.state.lock();
         let gone = |attr: Attr| attr.nlink == 0;
         if state.opens == 0 && state.attr.is_some_and(gone) {

@@ -1,7 +1,7 @@
 //! Opening and closing files: open, create, tmpfile, flush, release.
 
-use super::lock::give_back;
 use super::handle::Handle;
+use super::lock::give_back;
 use super::{Caller, Entry, Opened, Vfs, check_name};
 use crate::inode::Inode;
 use crate::wait::Patience;
@@ -39,7 +39,11 @@ impl Vfs {
         patience: Patience<'_>,
     ) -> FsResult<()> {
         if flags & libc::O_TRUNC != 0 {
-            let changes = AttrChanges { size: Some(0), kill_suidgid, ..AttrChanges::default() };
+            let changes = AttrChanges {
+                size: Some(0),
+                kill_suidgid,
+                ..AttrChanges::default()
+            };
             self.set_size(inode, changes, patience)?;
         }
         let held = {
@@ -60,14 +64,23 @@ impl Vfs {
             // Without a lease no recall would let the coordinator know that it is open here.
             let untold = state.lease == LeaseMode::None && !state.declared_open;
             state.declared_open |= untold;
-            (self.holds(&state, LeaseMode::Shared) && state.recalling == 0, state.content.losses, untold)
+            (
+                self.holds(&state, LeaseMode::Shared) && state.recalling == 0,
+                state.content.losses,
+                untold,
+            )
         };
         if untold {
             self.session.tell_held(inode.ino, LeaseMode::None, true);
         }
         let fh = self.handles.insert(Handle::new(inode.clone(), flags, losses));
         // Without a lease nobody would empty the kernel's pages: then it keeps none.
-        Opened { fh, keep_cache: leased, direct_io: !leased, cache_dir: false }
+        Opened {
+            fh,
+            keep_cache: leased,
+            direct_io: !leased,
+            cache_dir: false,
+        }
     }
 
     /// `open(O_CREAT)` of a name that the kernel does not know.
@@ -119,7 +132,12 @@ impl Vfs {
         self.check_writable()?;
         let parent = self.inode(parent);
         let (mode, umask) = (mode & 0o7777, umask & 0o777);
-        let op = Op::MakeTemp { parent: parent.ino, mode, umask, who: caller.credentials() };
+        let op = Op::MakeTemp {
+            parent: parent.ino,
+            mode,
+            umask,
+            who: caller.credentials(),
+        };
         let Reply::Entry { attr, .. } = self.call(&[&parent], op, self.patience(caller))? else {
             return Err(FsError::Io);
         };
@@ -137,7 +155,11 @@ impl Vfs {
         let handle = self.handles.find(fh)?;
         let inode = &handle.inode;
         let patience = self.patience(caller);
-        if self.caches.locks.holds(self.inward(ino), LockKind::Posix, lock_owner) {
+        if self
+            .caches
+            .locks
+            .holds(self.inward(ino), LockKind::Posix, lock_owner)
+        {
             self.unlock_all(inode.ino, LockKind::Posix, lock_owner, patience);
         }
         // While the volume is full the writer learns at close what others would learn at fsync.
@@ -154,12 +176,19 @@ impl Vfs {
 
     /// The last descriptor of an open file is closed.
     pub fn release(&self, _ino: Ino, fh: u64, flock_owner: Option<u64>) {
-        let Some(handle) = self.handles.remove(fh) else { return };
+        let Some(handle) = self.handles.remove(fh) else {
+            return;
+        };
         let inode = &handle.inode;
         if let Some(owner) = flock_owner
             && self.caches.locks.holds(inode.ino, LockKind::Flock, owner)
         {
-            self.unlock_all(inode.ino, LockKind::Flock, owner, self.patience(&Caller::default()));
+            self.unlock_all(
+                inode.ino,
+                LockKind::Flock,
+                owner,
+                self.patience(&Caller::default()),
+            );
         }
         self.closed(inode);
     }
@@ -169,17 +198,30 @@ impl Vfs {
         let (told, mode) = {
             let mut state = inode.state.lock();
             state.opens = state.opens.saturating_sub(1);
-            (state.opens == 0 && std::mem::take(&mut state.declared_open), state.lease)
+            (
+                state.opens == 0 && std::mem::take(&mut state.declared_open),
+                state.lease,
+            )
         };
         self.drop_unneeded(inode.ino);
         if told {
             self.session.tell_held(inode.ino, mode, false);
-            self.session.send(Op::Release { inos: vec![inode.ino] });
+            self.session.send(Op::Release {
+                inos: vec![inode.ino],
+            });
         }
     }
 
     fn unlock_all(&self, ino: Ino, kind: LockKind, owner: u64, patience: Patience<'_>) {
-        let lock = Lock { ino, owner, kind, typ: LockType::Unlock, start: 0, end: u64::MAX, pid: 0 };
+        let lock = Lock {
+            ino,
+            owner,
+            kind,
+            typ: LockType::Unlock,
+            start: 0,
+            end: u64::MAX,
+            pid: 0,
+        };
         if let Err(error) = self.unlock(lock, patience) {
             tracing::debug!(ino = ino.0, %error, "locks of a closed file are given back later");
             give_back(&self.session, &self.caches, lock);

@@ -43,7 +43,12 @@ impl Vfs {
                 piece => Ok(piece),
             });
         }
-        self.data.read_ahead(&handle.inode, &mut handle.readahead.lock(), offset, u64::from(size));
+        self.data.read_ahead(
+            &handle.inode,
+            &mut handle.readahead.lock(),
+            offset,
+            u64::from(size),
+        );
         for piece in under_way {
             match piece {
                 Err(read) => read.finish(patience, &mut out)?,
@@ -107,12 +112,19 @@ impl Vfs {
             self.holds(&state, LeaseMode::Shared) && state.attr.is_some()
         };
         // The whole rest of the file: most have few extents, and pages of them are bounded by the coordinator.
-        let extents = Op::GetExtents { ino: inode.ino, offset, len: SIZE_MAX - offset };
+        let extents = Op::GetExtents {
+            ino: inode.ino,
+            offset,
+            len: SIZE_MAX - offset,
+        };
         if held {
             self.session.call(extents, patience)?;
             return Ok((None, None));
         }
-        let acquire = Op::Acquire { ino: inode.ino, mode: LeaseMode::Shared };
+        let acquire = Op::Acquire {
+            ino: inode.ino,
+            mode: LeaseMode::Shared,
+        };
         let _busy = crate::inode::apply::Busy::new(inode.clone());
         let (first, second) = self.session.call_both(acquire, extents, patience)?;
         let leased = self.holds(&inode.state.lock(), LeaseMode::Shared);
@@ -148,9 +160,15 @@ impl Vfs {
 /// The plan from what the coordinator said just now, without keeping anything.
 fn plan_once(attr: Attr, extents: Vec<Extent>, offset: u64, end: u64) -> Vec<Piece> {
     let mut state = State::default();
-    extents.into_iter().for_each(|extent| state.extents.map.insert(extent));
+    extents
+        .into_iter()
+        .for_each(|extent| state.extents.map.insert(extent));
     let end = end.min(attr.size);
-    if offset < end { pieces(&state, offset, end) } else { Vec::new() }
+    if offset < end {
+        pieces(&state, offset, end)
+    } else {
+        Vec::new()
+    }
 }
 
 fn zeros(mut len: u64, out: &mut Vec<Bytes>) {

@@ -34,7 +34,16 @@ impl Vfs {
         self.data.flush_and_wait(inode, patience)?;
         let _hold = Hold::new(inode);
         self.data.wait_for_flights(inode, patience)?;
-        attr_of(self.call(&[inode], Op::Allocate { ino: inode.ino, mode, offset, len }, patience)?)?;
+        attr_of(self.call(
+            &[inode],
+            Op::Allocate {
+                ino: inode.ino,
+                mode,
+                offset,
+                len,
+            },
+            patience,
+        )?)?;
         Ok(())
     }
 
@@ -70,7 +79,8 @@ impl Vfs {
                 return Ok(attr.size);
             }
         }
-        self.acquire(inode, LeaseMode::Shared, patience).map(|attr| attr.size)
+        self.acquire(inode, LeaseMode::Shared, patience)
+            .map(|attr| attr.size)
     }
 
     /// The first byte from `offset` on that is (not) in an extent with content.
@@ -84,7 +94,11 @@ impl Vfs {
     ) -> FsResult<Option<u64>> {
         let mut place = offset;
         while place < size {
-            let op = Op::GetExtents { ino: inode.ino, offset: place, len: size - place };
+            let op = Op::GetExtents {
+                ino: inode.ino,
+                offset: place,
+                len: size - place,
+            };
             let Reply::Extents { extents, next } = self.session.call(op, patience)? else {
                 return Err(FsError::Io);
             };
@@ -122,12 +136,20 @@ impl Vfs {
         let (src, dst) = (self.handles.find(src_fh)?, self.handles.find(dst_fh)?);
         let (src, dst) = (&src.inode, &dst.inode);
         let patience = self.patience(caller);
-        let len = len.min(SIZE_MAX.saturating_sub(src_offset)).min(SIZE_MAX.saturating_sub(dst_offset));
+        let len = len
+            .min(SIZE_MAX.saturating_sub(src_offset))
+            .min(SIZE_MAX.saturating_sub(dst_offset));
         self.data.flush_and_wait(src, patience)?;
         self.data.flush_and_wait(dst, patience)?;
         let _holds = (Hold::new(src), Hold::new(dst));
         self.data.wait_for_flights(dst, patience)?;
-        let op = Op::CopyRange { src: src.ino, src_offset, dst: dst.ino, dst_offset, len };
+        let op = Op::CopyRange {
+            src: src.ino,
+            src_offset,
+            dst: dst.ino,
+            dst_offset,
+            len,
+        };
         match self.call(&[src, dst], op, patience)? {
             Reply::Copied { len, .. } => Ok(len),
             _ => Err(FsError::Io),

@@ -20,7 +20,10 @@ pub struct Caller<'a> {
 
 impl Caller<'_> {
     pub(crate) fn credentials(&self) -> Credentials {
-        Credentials { uid: self.uid, gid: self.gid }
+        Credentials {
+            uid: self.uid,
+            gid: self.gid,
+        }
     }
 }
 
@@ -37,7 +40,9 @@ pub struct Entry {
 pub enum Found {
     Entry(Entry),
     /// No such name; the absence may be kept too.
-    Absent { ttl: Ttl },
+    Absent {
+        ttl: Ttl,
+    },
 }
 
 /// An open file or directory.
@@ -84,12 +89,22 @@ pub trait KernelCache: Send + Sync {
 /// Why a mount could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
-    #[error("cannot reach a coordinator of volume `{volume}` at {coordinators}: {reason}; is dfs-server running there?")]
-    Unreachable { volume: String, coordinators: String, reason: String },
+    #[error(
+        "cannot reach a coordinator of volume `{volume}` at {coordinators}: {reason}; is dfs-server running there?"
+    )]
+    Unreachable {
+        volume: String,
+        coordinators: String,
+        reason: String,
+    },
     #[error("the coordinator refused: {0}")]
     Refused(String),
     #[error("`{path}` in volume `{volume}`: {reason}; the directory must exist")]
-    Subdir { volume: String, path: String, reason: dfs_core::error::FsError },
+    Subdir {
+        volume: String,
+        path: String,
+        reason: dfs_core::error::FsError,
+    },
     #[error("cannot start threads: {0}; raise the limit of processes (ulimit -u)")]
     Threads(#[from] std::io::Error),
 }

@@ -80,7 +80,11 @@ impl Vfs {
         if let Some(error) = state.content.error {
             return Err(error);
         }
-        let offset = if how.has(libc::O_APPEND) { attr.size } else { offset };
+        let offset = if how.has(libc::O_APPEND) {
+            attr.size
+        } else {
+            offset
+        };
         let room = SIZE_MAX.saturating_sub(offset);
         if room == 0 {
             return Err(FsError::FileTooLarge);
@@ -109,6 +113,7 @@ impl Vfs {
                 return Ok(());
             }
         }
-        self.acquire(&handle.inode, LeaseMode::Exclusive, patience).map(|_| ())
+        self.acquire(&handle.inode, LeaseMode::Exclusive, patience)
+            .map(|_| ())
     }
 }

@@ -19,7 +19,13 @@ impl Vfs {
                 return known.clone().ok_or(FsError::NoAttribute);
             }
         }
-        match self.session.call(Op::GetXattr { ino: inode.ino, name: name.to_vec() }, self.patience(caller))? {
+        match self.session.call(
+            Op::GetXattr {
+                ino: inode.ino,
+                name: name.to_vec(),
+            },
+            self.patience(caller),
+        )? {
             Reply::Value(value) => Ok(value),
             _ => Err(FsError::Io),
         }
@@ -35,7 +41,10 @@ impl Vfs {
                 return Ok(names.clone());
             }
         }
-        match self.session.call(Op::ListXattr { ino: inode.ino }, self.patience(caller))? {
+        match self
+            .session
+            .call(Op::ListXattr { ino: inode.ino }, self.patience(caller))?
+        {
             Reply::Names(names) => Ok(names),
             _ => Err(FsError::Io),
         }
@@ -57,7 +66,13 @@ impl Vfs {
         }
         let inode = self.inode(ino);
         let (name, value) = (name.to_vec(), value.to_vec());
-        let op = Op::SetXattr { ino: inode.ino, name, value, mode, kill_sgid };
+        let op = Op::SetXattr {
+            ino: inode.ino,
+            name,
+            value,
+            mode,
+            kill_sgid,
+        };
         self.call(&[&inode], op, self.patience(caller)).map(|_| ())
     }
 
@@ -65,11 +80,18 @@ impl Vfs {
         self.check_writable()?;
         check(name)?;
         let inode = self.inode(ino);
-        let op = Op::RemoveXattr { ino: inode.ino, name: name.to_vec() };
+        let op = Op::RemoveXattr {
+            ino: inode.ino,
+            name: name.to_vec(),
+        };
         self.call(&[&inode], op, self.patience(caller)).map(|_| ())
     }
 }
 
 fn check(name: &[u8]) -> FsResult<()> {
-    if name.len() > XATTR_NAME_MAX { Err(FsError::Range) } else { Ok(()) }
+    if name.len() > XATTR_NAME_MAX {
+        Err(FsError::Range)
+    } else {
+        Ok(())
+    }
 }

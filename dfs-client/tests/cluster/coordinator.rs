@@ -44,9 +44,15 @@ pub struct Coordinator {
 
 impl Coordinator {
     pub fn new(nodes: Vec<v1::Node>) -> Coordinator {
-        let mut volume = Volume { next_ino: Ino::FIRST.0, ..Volume::default() };
+        let mut volume = Volume {
+            next_ino: Ino::FIRST.0,
+            ..Volume::default()
+        };
         volume.view.apply(&volume::initial_rows(now()));
-        Coordinator { volume: Arc::new(Mutex::new(volume)), nodes }
+        Coordinator {
+            volume: Arc::new(Mutex::new(volume)),
+            nodes,
+        }
     }
 
     pub fn service(&self) -> MetadataServer<Coordinator> {
@@ -89,7 +95,9 @@ impl Coordinator {
                 reason: v1::refused::Reason::SessionEnded.into(),
                 message: "ended".to_string(),
             };
-            let _ = stream.send(Ok(v1::ServerMessage { message: Some(To::Refused(refused)) }));
+            let _ = stream.send(Ok(v1::ServerMessage {
+                message: Some(To::Refused(refused)),
+            }));
             return None;
         }
         if known {
@@ -104,7 +112,11 @@ impl Coordinator {
         let map = v1::ClusterMap {
             version: 1,
             nodes: self.nodes.clone(),
-            sets: vec![v1::ReplicaSet { id: 1, epoch: 1, members }],
+            sets: vec![v1::ReplicaSet {
+                id: 1,
+                epoch: 1,
+                members,
+            }],
             min_replicas: 2,
         };
         let welcome = v1::Welcome {
@@ -115,7 +127,9 @@ impl Coordinator {
             map: Some(map),
             resumed: known,
         };
-        let _ = stream.send(Ok(v1::ServerMessage { message: Some(To::Welcome(welcome)) }));
+        let _ = stream.send(Ok(v1::ServerMessage {
+            message: Some(To::Welcome(welcome)),
+        }));
         volume.streams.insert(session, stream.clone());
         Some(session)
     }
@@ -125,11 +139,17 @@ impl Coordinator {
         match message {
             From::Calls(calls) => {
                 for call in calls.calls {
-                    let Some(v1::call::Body::Op(op)) = call.body else { continue };
+                    let Some(v1::call::Body::Op(op)) = call.body else {
+                        continue;
+                    };
                     let op = Op::try_from(op).unwrap();
                     if let Some(reply) = volume.answered.get(&(session, call.op_id)).cloned() {
                         volume.reply(session, reply);
-                    } else if !volume.parked.iter().any(|(whose, id, _)| (*whose, *id) == (session, call.op_id)) {
+                    } else if !volume
+                        .parked
+                        .iter()
+                        .any(|(whose, id, _)| (*whose, *id) == (session, call.op_id))
+                    {
                         volume.attempt(session, call.op_id, op);
                     }
                 }
@@ -162,7 +182,9 @@ impl Volume {
 
     fn send(&mut self, session: SessionId, message: To) {
         if let Some(stream) = self.streams.get(&session) {
-            let _ = stream.send(Ok(v1::ServerMessage { message: Some(message) }));
+            let _ = stream.send(Ok(v1::ServerMessage {
+                message: Some(message),
+            }));
         }
     }
 
@@ -171,7 +193,12 @@ impl Volume {
     }
 
     fn attempt(&mut self, session: SessionId, number: u64, op: Op) {
-        let usage = VolumeUsage { total_bytes: 1 << 40, used_bytes: 0, available_bytes: 1 << 40, inodes: 1 };
+        let usage = VolumeUsage {
+            total_bytes: 1 << 40,
+            used_bytes: 0,
+            available_bytes: 1 << 40,
+            inodes: 1,
+        };
         let context = Context {
             now: now(),
             session,
@@ -181,16 +208,25 @@ impl Volume {
             opens: &self.leases,
         };
         let mut execution = namespace::execute(&self.view, &context, &op).unwrap();
-        if let Op::Acquire { ino, mode: LeaseMode::Exclusive } = op {
+        if let Op::Acquire {
+            ino,
+            mode: LeaseMode::Exclusive,
+        } = op
+        {
             execution.writes.insert(ino);
         }
         if let Op::Commit(commit) = &op {
             for file in &commit.files {
                 let gone = !self.view.rows.contains_key(&keys::inode(file.ino));
-                assert!(gone || self.leases.mode(session, file.ino) == LeaseMode::Exclusive, "commit without lease");
+                assert!(
+                    gone || self.leases.mode(session, file.ino) == LeaseMode::Exclusive,
+                    "commit without lease"
+                );
             }
         }
-        let conflicts = self.leases.conflicts(session, &execution.reads, &execution.writes);
+        let conflicts = self
+            .leases
+            .conflicts(session, &execution.reads, &execution.writes);
         if conflicts.is_empty() {
             return self.finish(session, number, &op, execution);
         }
@@ -201,14 +237,25 @@ impl Volume {
     }
 
     fn recall(&mut self, session: SessionId, ino: Ino, keep: LeaseMode) {
-        if self.recalls.get(&(session, ino)).is_some_and(|(_, kept)| *kept <= keep) {
+        if self
+            .recalls
+            .get(&(session, ino))
+            .is_some_and(|(_, kept)| *kept <= keep)
+        {
             return;
         }
         self.numbers += 1;
         let number = self.numbers;
         self.recalls.insert((session, ino), (number, keep));
         let keep = v1::LeaseMode::from(keep).into();
-        self.send(session, To::Recall(v1::Recall { ino: ino.0, keep, number }));
+        self.send(
+            session,
+            To::Recall(v1::Recall {
+                ino: ino.0,
+                keep,
+                number,
+            }),
+        );
     }
 
     fn acknowledged(&mut self, session: SessionId, ino: Ino, mode: LeaseMode, open: bool, number: u64) {
@@ -232,10 +279,17 @@ impl Volume {
     fn finish(&mut self, session: SessionId, number: u64, op: &Op, execution: Execution) {
         self.calls += 1;
         self.view.apply(&execution.effects);
-        if execution.effects.rows.contains_key(&keys::inode(Ino(self.next_ino))) {
+        if execution
+            .effects
+            .rows
+            .contains_key(&keys::inode(Ino(self.next_ino)))
+        {
             self.next_ino += 1;
         }
-        let mut reply = v1::Reply { op_id: number, ..v1::Reply::default() };
+        let mut reply = v1::Reply {
+            op_id: number,
+            ..v1::Reply::default()
+        };
         if let Ok(answer) = &execution.result {
             self.grant(session, op, answer, &execution, &mut reply);
             for (key, value) in &execution.effects.rows {
@@ -249,17 +303,36 @@ impl Volume {
         }
         reply.outcome = convert::outcome_to_wire(execution.result);
         if op.is_change() {
-            self.answered.insert((session, number), v1::Reply { grants: vec![], touched: vec![], ..reply.clone() });
+            self.answered.insert(
+                (session, number),
+                v1::Reply {
+                    grants: vec![],
+                    touched: vec![],
+                    ..reply.clone()
+                },
+            );
         }
         self.reply(session, reply);
     }
 
-    fn grant(&mut self, session: SessionId, op: &Op, answer: &Reply, execution: &Execution, reply: &mut v1::Reply) {
+    fn grant(
+        &mut self,
+        session: SessionId,
+        op: &Op,
+        answer: &Reply,
+        execution: &Execution,
+        reply: &mut v1::Reply,
+    ) {
         let made = match answer {
             Reply::Entry { attr, created: true } => Some(attr.ino),
             _ => None,
         };
-        let inos: BTreeSet<Ino> = execution.reads.union(&execution.writes).copied().chain(made).collect();
+        let inos: BTreeSet<Ino> = execution
+            .reads
+            .union(&execution.writes)
+            .copied()
+            .chain(made)
+            .collect();
         for ino in inos {
             if !self.view.rows.contains_key(&keys::inode(ino)) {
                 self.leases.set(session, ino, LeaseMode::None, false);
@@ -293,8 +366,15 @@ impl Metadata for Coordinator {
         let coordinator = self.clone();
         tokio::spawn(async move {
             let first = messages.next().await;
-            let Some(Ok(v1::ClientMessage { message: Some(From::Hello(hello)) })) = first else { return };
-            let Some(session) = coordinator.hello(&hello, &sender) else { return };
+            let Some(Ok(v1::ClientMessage {
+                message: Some(From::Hello(hello)),
+            })) = first
+            else {
+                return;
+            };
+            let Some(session) = coordinator.hello(&hello, &sender) else {
+                return;
+            };
             let stream = sender.downgrade();
             drop(sender);
             while let Some(Ok(message)) = messages.next().await {
@@ -313,5 +393,8 @@ impl Metadata for Coordinator {
 
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    Timestamp { secs: since.as_secs() as i64, nanos: since.subsec_nanos() }
+    Timestamp {
+        secs: since.as_secs() as i64,
+        nanos: since.subsec_nanos(),
+    }
 }

@@ -53,7 +53,11 @@ impl Member {
         if frozen {
             std::future::pending::<()>().await;
         }
-        if dead { Err(Status::unavailable("dead")) } else { Ok(()) }
+        if dead {
+            Err(Status::unavailable("dead"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -65,7 +69,10 @@ impl Chunks for Member {
     type VerifyStream = Stream<v1::VerifyReply>;
     type ListStream = Stream<v1::ListReply>;
 
-    async fn put(&self, request: Request<Streaming<v1::PutRequest>>) -> Result<Response<v1::PutReply>, Status> {
+    async fn put(
+        &self,
+        request: Request<Streaming<v1::PutRequest>>,
+    ) -> Result<Response<v1::PutReply>, Status> {
         self.meet_faults().await?;
         let mut parts = request.into_inner();
         let mut begin = None;
@@ -88,11 +95,16 @@ impl Chunks for Member {
             return Err(dfs_proto::status::to_status(FsError::NoSpace, "full"));
         }
         faults.puts += 1;
-        let lacks = |id: &u32| faults.dead.contains(id) || faults.full.contains(id) || faults.frozen.contains(id);
+        let lacks =
+            |id: &u32| faults.dead.contains(id) || faults.full.contains(id) || faults.frozen.contains(id);
         let (lacking, on_disk): (Vec<u32>, Vec<u32>) = (1..=MEMBERS).partition(lacks);
         let failures = lacking
             .into_iter()
-            .map(|node| v1::MemberFailure { node, reason: "fault".to_string(), full: faults.full.contains(&node) })
+            .map(|node| v1::MemberFailure {
+                node,
+                reason: "fault".to_string(),
+                full: faults.full.contains(&node),
+            })
             .collect();
         let id = ChunkId::try_from(begin.chunk.unwrap()).unwrap();
         let old = self.store.chunks.lock().unwrap().insert(id, Bytes::from(content));
@@ -117,7 +129,11 @@ impl Chunks for Member {
             if faults.rotten.contains(&self.id) {
                 payload[0] ^= 1;
             }
-            groups.push(Ok(v1::BlockGroup { first_block, payload: payload.into(), crcs }));
+            groups.push(Ok(v1::BlockGroup {
+                first_block,
+                payload: payload.into(),
+                crcs,
+            }));
         }
         Ok(Response::new(tokio_stream::iter(groups)))
     }

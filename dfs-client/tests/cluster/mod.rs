@@ -2,6 +2,7 @@
 //! against. The namespace is the core's own; leases are recalled as the real coordinator does; datanodes share one
 //! store and fail when told to. Keeps nothing on disk.
 #![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod coordinator;
 mod datanode;
@@ -13,8 +14,8 @@ use dfs_proto::v1;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 pub use coordinator::Coordinator;
 pub use datanode::Store;
@@ -31,22 +32,44 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start() -> Cluster {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         let store = Arc::new(Store::default());
         let mut nodes = Vec::new();
         for id in 1..=MEMBERS {
             let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
             let address = listener.local_addr().unwrap().to_string();
             let service = datanode::service(id, store.clone());
-            runtime.spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
-            nodes.push(v1::Node { id, address, alive: true, zone: String::new() });
+            runtime.spawn(
+                Server::builder()
+                    .add_service(service)
+                    .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))),
+            );
+            nodes.push(v1::Node {
+                id,
+                address,
+                alive: true,
+                zone: String::new(),
+            });
         }
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let coordinator = Coordinator::new(nodes);
         let service = coordinator.service();
-        runtime.spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
-        Cluster { coordinator, store, address, _runtime: runtime }
+        runtime.spawn(
+            Server::builder()
+                .add_service(service)
+                .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))),
+        );
+        Cluster {
+            coordinator,
+            store,
+            address,
+            _runtime: runtime,
+        }
     }
 
     /// A mount without a kernel.
@@ -70,14 +93,18 @@ pub fn root() -> Caller<'static> {
 /// Creates a file in the root: its number and a handle.
 pub fn create(vfs: &Vfs, name: &str) -> (Ino, u64) {
     let flags = libc::O_RDWR | libc::O_CREAT;
-    let (entry, opened) = vfs.create(&root(), Ino::ROOT, name.as_bytes(), 0o644, 0, flags).unwrap();
+    let (entry, opened) = vfs
+        .create(&root(), Ino::ROOT, name.as_bytes(), 0o644, 0, flags)
+        .unwrap();
     (entry.attr.ino, opened.fh)
 }
 
 /// Looks a file up in the root and opens it.
 pub fn open(vfs: &Vfs, name: &str, flags: i32) -> (Ino, u64) {
     let found = vfs.lookup(&root(), Ino::ROOT, name.as_bytes()).unwrap();
-    let dfs_client::vfs::Found::Entry(entry) = found else { panic!("{name} is absent") };
+    let dfs_client::vfs::Found::Entry(entry) = found else {
+        panic!("{name} is absent")
+    };
     let opened = vfs.open(&root(), entry.attr.ino, flags, false).unwrap();
     (entry.attr.ino, opened.fh)
 }
@@ -87,7 +114,10 @@ pub fn read(vfs: &Vfs, (ino, fh): (Ino, u64), offset: u64, size: u32) -> Vec<u8>
 }
 
 pub fn write(vfs: &Vfs, (ino, fh): (Ino, u64), offset: u64, data: &[u8]) {
-    assert_eq!(vfs.write(&root(), ino, fh, offset, data, WriteHow::default()), Ok(data.len()));
+    assert_eq!(
+        vfs.write(&root(), ino, fh, offset, data, WriteHow::default()),
+        Ok(data.len())
+    );
 }
 
 pub fn fsync(vfs: &Vfs, (ino, fh): (Ino, u64)) {

@@ -45,7 +45,9 @@ pub(super) async fn verify(
         eprintln!("node {}: {} copies", place(known), chunks.len());
         for batch in chunks.chunks(BATCH) {
             if let Err(error) = verify_batch(known, &status.cluster, batch, metadata, &mut copies).await {
-                copies.unreachable.push(format!("node {}: {}", place(known), error.message()));
+                copies
+                    .unreachable
+                    .push(format!("node {}: {}", place(known), error.message()));
                 break;
             }
         }
@@ -69,7 +71,9 @@ fn by_member(
     let mut by_member: BTreeMap<NodeId, Vec<ChunkId>> = BTreeMap::new();
     for id in metadata.chunks.keys() {
         let Some(set) = sets.get(&id.set) else {
-            copies.unreachable.push(format!("chunk {id}: its replica set is not known"));
+            copies
+                .unreachable
+                .push(format!("chunk {id}: its replica set is not known"));
             continue;
         };
         for node in set.members.iter().map(|node| NodeId(*node)) {
@@ -90,7 +94,8 @@ async fn verify_batch(
     metadata: &Metadata,
     copies: &mut Copies,
 ) -> Result<(), tonic::Status> {
-    let channel = connect_lazy(&node.address).map_err(|error| tonic::Status::unavailable(error.to_string()))?;
+    let channel =
+        connect_lazy(&node.address).map_err(|error| tonic::Status::unavailable(error.to_string()))?;
     let mut client = ChunksClient::new(channel).max_decoding_message_size(MESSAGE_MAX);
     let request = v1::VerifyRequest {
         cluster: cluster.to_vec(),
@@ -100,11 +105,15 @@ async fn verify_batch(
     let mut answered = 0;
     while let Some(reply) = replies.message().await? {
         let id = reply.chunk.and_then(|id| ChunkId::try_from(id).ok());
-        let Some((id, row)) = id.and_then(|id| Some((id, metadata.chunks.get(&id)?))) else { continue };
+        let Some((id, row)) = id.and_then(|id| Some((id, metadata.chunks.get(&id)?))) else {
+            continue;
+        };
         answered += 1;
         copies.verified += 1;
         let reason = match reply.state() {
-            State::Good if reply.len != row.len => Some(format!("{} bytes instead of {}", reply.len, row.len)),
+            State::Good if reply.len != row.len => {
+                Some(format!("{} bytes instead of {}", reply.len, row.len))
+            }
             State::Good if reply.sha256 != row.sha256 => Some("not the content that was written".to_string()),
             State::Good => None,
             State::Missing => Some("missing".to_string()),
@@ -112,7 +121,11 @@ async fn verify_batch(
             State::Unreadable | State::Unspecified => Some(format!("unreadable: {}", reply.reason)),
         };
         match reason {
-            Some(reason) => copies.bad.push(BadCopy { chunk: id, node: NodeId(node.id), reason }),
+            Some(reason) => copies.bad.push(BadCopy {
+                chunk: id,
+                node: NodeId(node.id),
+                reason,
+            }),
             None => *copies.good.entry(id).or_default() += 1,
         }
     }

@@ -23,17 +23,44 @@ async fn fsck(given: Option<&str>, json: bool, repair: bool) -> Result<u8, Failu
     let metadata = rows::read(&mut admin).await?;
     let chunks = metadata.chunks.len();
     let bytes = metadata.chunks.values().map(|chunk| u64::from(chunk.len)).sum();
-    eprintln!("{} rows at index {}; verifying {chunks} chunks, {}", metadata.rows, metadata.index, size(bytes));
+    eprintln!(
+        "{} rows at index {}; verifying {chunks} chunks, {}",
+        metadata.rows,
+        metadata.index,
+        size(bytes)
+    );
     let copies = copies::verify(&mut admin, &status, &metadata).await?;
-    let paths: Vec<String> = copies.bad.iter().map(|copy| metadata.path_of(copy.chunk)).collect();
+    let paths: Vec<String> = copies
+        .bad
+        .iter()
+        .map(|copy| metadata.path_of(copy.chunk))
+        .collect();
     let (rows, index) = (metadata.rows, metadata.index);
     let problems = metadata.checker.finish();
     if repair && !copies.bad.is_empty() {
         ask_repair(&mut admin, &copies).await?;
     }
-    let report = Report { rows, index, chunks, bytes, problems: &problems, copies: &copies, paths: &paths };
-    if json { report.print_json() } else { report.print(repair) }
-    Ok(if problems.is_empty() && copies.bad.is_empty() && copies.unreachable.is_empty() { CLEAN } else { PROBLEMS })
+    let report = Report {
+        rows,
+        index,
+        chunks,
+        bytes,
+        problems: &problems,
+        copies: &copies,
+        paths: &paths,
+    };
+    if json {
+        report.print_json()
+    } else {
+        report.print(repair)
+    }
+    Ok(
+        if problems.is_empty() && copies.bad.is_empty() && copies.unreachable.is_empty() {
+            CLEAN
+        } else {
+            PROBLEMS
+        },
+    )
 }
 
 async fn ask_repair(admin: &mut super::Admin, copies: &Copies) -> Result<(), Failure> {
@@ -43,7 +70,11 @@ async fn ask_repair(admin: &mut super::Admin, copies: &Copies) -> Result<(), Fai
         reason: copy.reason.clone(),
     };
     for batch in copies.bad.chunks(copies::BATCH) {
-        admin.repair(v1::RepairRequest { copies: batch.iter().map(bad).collect() }).await?;
+        admin
+            .repair(v1::RepairRequest {
+                copies: batch.iter().map(bad).collect(),
+            })
+            .await?;
     }
     eprintln!("asked the coordinator to replace {} bad copies", copies.bad.len());
     Ok(())
@@ -101,7 +132,10 @@ impl Report<'_> {
         for (copy, path) in self.copies.bad.iter().zip(self.paths) {
             let good = self.copies.good.get(&copy.chunk).copied().unwrap_or(0);
             let lost = if good == 0 { "; NO GOOD COPY IS LEFT" } else { "" };
-            println!("{path}: chunk {} on node {}: {}{lost}", copy.chunk, copy.node, copy.reason);
+            println!(
+                "{path}: chunk {} on node {}: {}{lost}",
+                copy.chunk, copy.node, copy.reason
+            );
         }
         for reason in &self.copies.unreachable {
             println!("not checked: {reason}");
@@ -114,7 +148,11 @@ impl Report<'_> {
             size(self.bytes),
             self.copies.verified,
             self.copies.awaiting_repair,
-            if problems == 0 { "clean".to_string() } else { format!("{problems} problems") },
+            if problems == 0 {
+                "clean".to_string()
+            } else {
+                format!("{problems} problems")
+            },
         );
         if !self.copies.bad.is_empty() && !repair {
             println!("`dfs fsck --repair` has bad copies replaced from good ones");

@@ -60,7 +60,10 @@ pub(super) async fn read(admin: &mut Admin) -> Result<Metadata, Failure> {
         rows: 0,
         index: 0,
     };
-    let mut batches = admin.rows(v1::RowsRequest { prefix: Vec::new() }).await?.into_inner();
+    let mut batches = admin
+        .rows(v1::RowsRequest { prefix: Vec::new() })
+        .await?
+        .into_inner();
     while let Some(batch) = batches.message().await? {
         metadata.index = batch.index;
         for row in batch.rows {
@@ -74,7 +77,12 @@ pub(super) async fn read(admin: &mut Admin) -> Result<Metadata, Failure> {
 
 /// Whether the chunk is still in use: files may have been deleted since the rows were read.
 pub(super) async fn still_used(admin: &mut Admin, chunk: ChunkId) -> Result<bool, Failure> {
-    let mut batches = admin.rows(v1::RowsRequest { prefix: keys::chunk(chunk) }).await?.into_inner();
+    let mut batches = admin
+        .rows(v1::RowsRequest {
+            prefix: keys::chunk(chunk),
+        })
+        .await?
+        .into_inner();
     while let Some(batch) = batches.message().await? {
         if !batch.rows.is_empty() {
             return Ok(true);
