@@ -205,12 +205,14 @@ fn a_name_that_is_replaced_is_never_absent_on_any_mount() {
             let mut looks = 0;
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 let mut text = String::new();
-                let mut file = File::open(&path).expect("the name is always there");
+                let mut file =
+                    File::open(&path).unwrap_or_else(|e| panic!("{} is always there: {e}", path.display()));
                 file.read_to_string(&mut text)
                     .expect("what is open stays readable");
                 assert!(
                     text == "old content" || text == "new content",
-                    "something third: {text:?}"
+                    "something third on {}: {text:?}",
+                    path.display()
                 );
                 looks += 1;
             }

@@ -138,6 +138,7 @@ fn a_datanode_killed_or_frozen_under_load_is_no_error() {
         let mut writer = File::create(scene.join("g")).unwrap();
         writer.write_all(&content).unwrap();
         writer.sync_all().expect("two members are alive");
+        drop((reader, writer));
         assert!(std::fs::read(scene.join("g")).unwrap() == content);
         let node = &mut scene.cluster.datanodes[which];
         if which == 1 {
