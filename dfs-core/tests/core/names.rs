@@ -294,23 +294,15 @@ fn rename_moves() {
     })
     .expect("another name");
     use RenameMode::*;
-    let same = Ok(Reply::Renamed {
-        moved: f,
-        replaced: None,
-    });
+    let renamed = |moved, replaced| Ok(Reply::Renamed { moved, replaced });
+    let same = renamed(f, None);
     let before = w.attr(f);
     assert_eq!(w.rename((a, "f"), (a, "f2"), Replace), same);
     assert_eq!(w.rename((a, "f"), (a, "f"), Replace), same);
     assert_eq!(w.rename((a, "f"), (a, "f2"), Exchange), same);
     assert_eq!(w.attr(f), before, "names of one inode: nothing happens");
     let moved = w.rename((a, "sub"), (b, "sub"), Replace);
-    assert_eq!(
-        moved,
-        Ok(Reply::Renamed {
-            moved: sub,
-            replaced: None
-        })
-    );
+    assert_eq!(moved, renamed(sub, None));
     assert_eq!((w.attr(a).nlink, w.attr(b).nlink), (2, 3));
     match w.run(&Op::Lookup {
         parent: sub,
@@ -324,10 +316,7 @@ fn rename_moves() {
     // Exchange of a file and a directory across directories.
     assert_eq!(
         w.rename((a, "f"), (b, "sub"), Exchange),
-        Ok(Reply::Renamed {
-            moved: f,
-            replaced: Some((sub, false))
-        })
+        renamed(f, Some((sub, false)))
     );
     assert_eq!(
         (w.attr(a).nlink, w.attr(b).nlink, w.attr(a).size, w.attr(b).size),
@@ -338,21 +327,12 @@ fn rename_moves() {
     let g = w.file(b, "g");
     assert_eq!(
         w.rename((b, "g"), (a, "f2"), Replace),
-        Ok(Reply::Renamed {
-            moved: g,
-            replaced: Some((f, false))
-        })
+        renamed(g, Some((f, false)))
     );
     assert_eq!(w.attr(f).nlink, 1);
     let empty = w.dir(ROOT, "empty");
     let over = w.rename((a, "f"), (ROOT, "empty"), Replace);
-    assert_eq!(
-        over,
-        Ok(Reply::Renamed {
-            moved: sub,
-            replaced: Some((empty, false))
-        })
-    );
+    assert_eq!(over, renamed(sub, Some((empty, false))));
     assert_eq!(w.refused(&Op::GetAttr { ino: empty }), Stale);
     w.check();
 }
