@@ -37,6 +37,9 @@ use writer::Writer;
 /// How long connections may stay after the executor has stopped: every stream was told to end.
 const DRAIN: Duration = Duration::from_secs(2);
 
+/// A copy of a chunk that somebody says is bad.
+pub type BadCopy = (ChunkId, NodeId);
+
 /// The running parts of a coordinator.
 pub struct Coordinator {
     /// Keeps the data directory ours.
@@ -45,7 +48,7 @@ pub struct Coordinator {
     store: Store,
     settings: Arc<Settings>,
     term: Term,
-    bad_copies: (mpsc::Sender<(ChunkId, NodeId)>, mpsc::Receiver<(ChunkId, NodeId)>),
+    bad_copies: (mpsc::Sender<BadCopy>, mpsc::Receiver<BadCopy>),
     /// The executor's end.
     ended: oneshot::Receiver<Result<(), Fault>>,
 }
@@ -58,7 +61,7 @@ pub struct Handle {
     pub settings: Arc<Settings>,
     pub term: Term,
     /// Copies that somebody says are bad; the repair worker looks for itself.
-    pub bad_copies: mpsc::Sender<(ChunkId, NodeId)>,
+    pub bad_copies: mpsc::Sender<BadCopy>,
 }
 
 fn wall_clock() -> Timestamp {

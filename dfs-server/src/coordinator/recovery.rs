@@ -123,6 +123,10 @@ fn open_state(dir: &Path) -> Result<Store, RecoveryError> {
 }
 
 fn replace_damaged(path: &Path, error: &StateError) -> Result<Store, RecoveryError> {
+    if super::space::is_scarce(path) {
+        // A full disk looks like damage, and a rebuilt state would not fit either.
+        return Err(StateError::Full(path.to_owned()).into());
+    }
     tracing::error!(%error, "the state is rebuilt from checkpoint and log");
     set_aside(path)?;
     Ok(Store::open(path)?)

@@ -69,6 +69,12 @@ fn look(dir: &Path, low: &AtomicBool) {
     }
 }
 
+/// Whether the disk under `path` has too little room for anything new. Unknown is no.
+pub fn is_scarce(path: &Path) -> bool {
+    let parent = path.parent().unwrap_or(path);
+    statvfs(parent).is_ok_and(|disk| disk.blocks_available() * disk.fragment_size() < EMERGENCY)
+}
+
 fn take(path: &Path, len: u64) {
     let taken = File::create(path).and_then(|file| {
         // SAFETY: the descriptor is open while `file` lives; the call touches no memory of ours.

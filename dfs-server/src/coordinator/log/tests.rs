@@ -118,7 +118,7 @@ fn segments_follow_one_another_and_a_missing_one_stops() {
         rows: vec![(vec![1], Some(vec![9; 20 << 20]))],
         ..record(index, 1)
     };
-    assert!(3 * (20 << 20) < SEGMENT_LEN && 4 * (20 << 20) > SEGMENT_LEN);
+    const { assert!(3 * (20 << 20) < SEGMENT_LEN && 4 * (20 << 20) > SEGMENT_LEN) };
     for index in 1..=7 {
         log.append(&[&large(index)]).unwrap();
     }

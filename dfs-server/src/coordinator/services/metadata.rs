@@ -20,6 +20,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// The protocol's version that this coordinator speaks.
 const PROTOCOL: u32 = 1;
+/// Longest name that a client gives itself, bytes.
+const CLIENT_NAME_MAX: usize = 256;
 /// How long a new stream may take to say hello.
 const HELLO_WAIT: Duration = Duration::from_secs(10);
 
@@ -124,7 +126,9 @@ fn greet(
         .collect::<Result<_, _>>()
         .map_err(wrong)?;
     let mut client = hello.client;
-    client.truncate(client.floor_char_boundary(256));
+    while client.len() > CLIENT_NAME_MAX {
+        client.pop();
+    }
     Ok(Greeting {
         session: session_id(&hello.session).map_err(wrong)?,
         stream: NEXT_STREAM.fetch_add(1, Ordering::Relaxed),

@@ -17,6 +17,9 @@ const CACHE_BYTES: u64 = 256 << 20;
 const WRITE_BUFFER_BYTES: u64 = 32 << 20;
 /// Disk for the store's own journals (the smallest that the store accepts is 64 MiB).
 const JOURNAL_BYTES: u64 = 128 << 20;
+/// Rows of a checkpoint.
+type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 const ROWS: &str = "rows";
 const MARKS: &str = "marks";
 const APPLIED: &[u8] = b"applied";
@@ -99,7 +102,7 @@ impl Store {
     }
 
     /// Adds rows of a checkpoint; `finish_load` makes them count.
-    pub fn load(&self, rows: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), StateError> {
+    pub fn load(&self, rows: Rows) -> Result<(), StateError> {
         let mut batch = self.database.batch();
         for (key, value) in rows {
             batch.insert(&self.rows, key, value);
@@ -140,24 +143,32 @@ impl Store {
 }
 
 fn fault(path: &Path, error: fjall::Error) -> StateError {
-    let full = |error: &std::io::Error| matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT));
-    match &error {
-        fjall::Error::Io(error) if full(error) => StateError::Full(path.to_owned()),
-        _ => StateError::Damaged {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        },
+    if is_full(&error) {
+        return StateError::Full(path.to_owned());
     }
+    StateError::Damaged {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+/// Whether a full disk is at the bottom of it.
+fn is_full(error: &fjall::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            return matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT));
+        }
+        cause = error.source();
+    }
+    matches!(error, fjall::Error::Io(error) if matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)))
 }
 
 fn view_error(error: fjall::Error) -> ViewError {
     ViewError::Store(error.to_string())
 }
 
-fn visit_all(
-    rows: impl Iterator<Item = fjall::Guard>,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-) -> Result<(), ViewError> {
+fn visit_all(rows: impl Iterator<Item = fjall::Guard>, visit: Visit<'_>) -> Result<(), ViewError> {
     for row in rows {
         let (key, value) = row.into_inner().map_err(view_error)?;
         if visit(&key, &value).is_break() {

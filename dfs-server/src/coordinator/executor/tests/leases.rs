@@ -1,0 +1,95 @@
+//! Leases between two clients: recalls, revocation, gifts.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflicting_operation_waits_for_the_recall() {
+    let dir = tempfile::tempdir().unwrap();
+    let coordinator = start(dir.path());
+    let handle = coordinator.handle();
+    let mut one = Client::new(&handle, 1).await;
+    let mut two = Client::new(&handle, 2).await;
+    let (ino, reply) = one.make("a").await;
+    assert_eq!(granted(&reply, ino), LeaseMode::Exclusive);
+    assert_eq!(granted(&reply, Ino::ROOT), LeaseMode::Shared);
+    // A reader only needs the exclusive lease lowered.
+    let asked = two.begin(lookup("a")).await;
+    let recall = one.recalled().await;
+    assert_eq!((recall.ino, recall.keep()), (ino.0, v1::LeaseMode::Shared));
+    two.quiet().await;
+    one.ack(recall.ino, LeaseMode::Shared, recall.number).await;
+    let reply = two.reply().await;
+    assert_eq!(reply.op_id, asked);
+    assert_eq!(granted(&reply, ino), LeaseMode::Shared);
+    assert_eq!(granted(&reply, Ino::ROOT), LeaseMode::Shared);
+    // A writer needs all of them gone.
+    let asked = one.begin(unlink("a")).await;
+    let mut recalls = [two.recalled().await, two.recalled().await];
+    recalls.sort_by_key(|recall| recall.ino);
+    assert_eq!(
+        recalls.iter().map(|recall| recall.ino).collect::<Vec<_>>(),
+        [Ino::ROOT.0, ino.0]
+    );
+    two.ack(recalls[0].ino, LeaseMode::None, recalls[0].number).await;
+    one.quiet().await;
+    two.ack(recalls[1].ino, LeaseMode::None, recalls[1].number).await;
+    let reply = one.reply().await;
+    assert_eq!((reply.op_id, error(&reply)), (asked, None));
+    assert!(one.recalls.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_holder_delays_others_by_at_most_a_lease_term() {
+    let dir = tempfile::tempdir().unwrap();
+    let coordinator = start(dir.path());
+    let handle = coordinator.handle();
+    let mut silent = Client::new(&handle, 1).await;
+    let mut other = Client::new(&handle, 2).await;
+    let (ino, _) = silent.make("a").await;
+    let begin = Instant::now();
+    let reply = other
+        .call(Op::Acquire {
+            ino,
+            mode: LeaseMode::Exclusive,
+        })
+        .await;
+    assert_eq!(granted(&reply, ino), LeaseMode::Exclusive);
+    assert!(begin.elapsed() < TERM * 3, "{:?}", begin.elapsed());
+    // Its late commit is refused, and what it claims on return is recalled.
+    silent.heartbeat().await;
+    let file = dfs_core::op::FileCommit {
+        ino,
+        extents: Vec::new(),
+        mtime: Default::default(),
+        atime: None,
+        kill_suidgid: false,
+    };
+    let commit = dfs_core::op::Commit {
+        chunks: Vec::new(),
+        files: vec![file],
+    };
+    let reply = silent.call(Op::Commit(commit)).await;
+    assert_eq!(error(&reply), Some(FsError::Stale));
+    let mut silent = Client::connect(&handle, 1, true, vec![(ino, LeaseMode::Exclusive, false)]).await;
+    assert!(silent.welcome().await.resumed);
+    let recall = silent.recalled().await;
+    assert_eq!((recall.ino, recall.keep()), (ino.0, v1::LeaseMode::None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gift_is_confirmed_before_others_use_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let coordinator = start(dir.path());
+    let handle = coordinator.handle();
+    let mut one = Client::new(&handle, 1).await;
+    let (ino, _) = one.make("a").await;
+    one.ack(ino.0, LeaseMode::None, 0).await;
+    let recall = one.recalled().await;
+    assert_eq!((recall.ino, recall.keep()), (ino.0, v1::LeaseMode::None));
+    // Until it is confirmed nothing new is granted.
+    let reply = one.call(Op::GetAttr { ino }).await;
+    assert_eq!(granted(&reply, ino), LeaseMode::None);
+    one.ack(ino.0, LeaseMode::None, recall.number).await;
+    let reply = one.call(Op::GetAttr { ino }).await;
+    assert_eq!(granted(&reply, ino), LeaseMode::Shared);
+}
