@@ -40,13 +40,13 @@ use dfs_core::ids::{Index, Ino, SessionId, Term};
 use dfs_core::lease::LeaseTable;
 use dfs_core::lock::LockTable;
 use dfs_core::record::Record;
-use dfs_core::types::Timestamp;
+use dfs_core::types::{LeaseMode, Timestamp};
 use dfs_core::view::ViewError;
 use grace::Grace;
 use parked::Parked;
 use recall::Recalls;
 use session::Session;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -259,13 +259,7 @@ impl Executor {
     }
 
     /// Whether the session holds the inode in a way that nobody else can disturb.
-    fn covered(
-        &self,
-        session: SessionId,
-        reads: &std::collections::BTreeSet<Ino>,
-        writes: &std::collections::BTreeSet<Ino>,
-    ) -> bool {
-        use dfs_core::types::LeaseMode;
+    fn covered(&self, session: SessionId, reads: &BTreeSet<Ino>, writes: &BTreeSet<Ino>) -> bool {
         writes
             .iter()
             .all(|ino| self.leases.mode(session, *ino) == LeaseMode::Exclusive)

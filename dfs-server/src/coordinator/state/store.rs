@@ -161,7 +161,7 @@ fn is_full(error: &fjall::Error) -> bool {
         }
         cause = error.source();
     }
-    matches!(error, fjall::Error::Io(error) if matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)))
+    false
 }
 
 fn view_error(error: fjall::Error) -> ViewError {
