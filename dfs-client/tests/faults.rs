@@ -8,6 +8,7 @@ use cluster::{Cluster, create, fsync, open, read, root, write};
 use dfs_client::vfs::WriteHow;
 use dfs_core::error::FsError;
 use dfs_core::ids::Ino;
+use dfs_core::op::AttrChanges;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -34,6 +35,31 @@ fn a_full_volume_refuses_and_keeps_what_was_written() {
         read(&late, open(&late, "file", libc::O_RDONLY), 0, 100),
         b"precious"
     );
+}
+
+#[test]
+fn a_full_volume_lets_files_be_cut_and_removed_at_once() {
+    let cluster = Cluster::start();
+    let vfs = cluster.mount();
+    cluster.store.faults.lock().unwrap().full = vec![1, 2, 3];
+    let (cut, removed) = (create(&vfs, "cut"), create(&vfs, "removed"));
+    for file in [cut, removed] {
+        write(&vfs, file, 0, b"no room");
+        assert_eq!(
+            vfs.fsync(&root(), file.0, Some(file.1), false),
+            Err(FsError::NoSpace)
+        );
+    }
+    let begun = Instant::now();
+    let changes = AttrChanges {
+        size: Some(0),
+        ..AttrChanges::default()
+    };
+    vfs.setattr(&root(), cut.0, Some(cut.1), changes).unwrap();
+    vfs.release(removed.0, removed.1, None);
+    vfs.unlink(&root(), Ino::ROOT, b"removed").unwrap();
+    vfs.syncfs(&root()).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(2));
 }
 
 #[test]

@@ -262,8 +262,7 @@ impl Caches {
         self.with(ino, |state| {
             state.declared_open |= orphan;
             if !orphan && !was_touched {
-                self.budget.give_back(state.content.dirty.clear());
-                state.content.since = None;
+                self.budget.give_back(state.content.discard());
                 state.set_lease(LeaseMode::None);
             }
         });

@@ -94,16 +94,37 @@ impl Content {
         before != self.flights.len()
     }
 
-    /// Everything not committed is gone. Returns how many bytes.
-    pub fn lose(&mut self) -> u64 {
+    /// Forgets what nobody can read any more. Returns how many bytes.
+    pub fn discard(&mut self) -> u64 {
         let bytes = self.bytes();
-        if bytes > 0 {
-            self.losses += 1;
-        }
         self.dirty.clear();
         self.flights.clear();
         self.since = None;
         self.error = None;
+        bytes
+    }
+
+    /// Forgets flights that cannot land at present and lie wholly beyond a size that is about to be set. Returns
+    /// how many bytes.
+    pub fn discard_stuck(&mut self, size: u64) -> u64 {
+        if self.error.is_none() {
+            return 0;
+        }
+        let before = self.bytes();
+        let beyond = |flight: &Flight| flight.segments.first().is_some_and(|(offset, _)| *offset >= size);
+        self.flights.retain(|flight| !beyond(flight));
+        if self.flights.is_empty() {
+            self.error = None;
+        }
+        before - self.bytes()
+    }
+
+    /// Everything not committed is lost, and its writers are to be told. Returns how many bytes.
+    pub fn lose(&mut self) -> u64 {
+        let bytes = self.discard();
+        if bytes > 0 {
+            self.losses += 1;
+        }
         bytes
     }
 }

@@ -92,6 +92,12 @@ impl Vfs {
             return Err(FsError::FileTooLarge);
         }
         let _hold = Hold::new(inode);
+        if let Some(size) = changes.size {
+            // On a full volume truncating must work, and must not wait for what it cuts away.
+            self.caches
+                .budget
+                .give_back(inode.state.lock().content.discard_stuck(size));
+        }
         self.data.wait_for_flights(inode, patience)?;
         let op = || {
             let mut state = inode.state.lock();

@@ -176,9 +176,7 @@ impl Vfs {
         let mut state = inode.state.lock();
         let gone = |attr: Attr| attr.nlink == 0;
         if state.opens == 0 && state.attr.is_some_and(gone) {
-            let dropped = state.content.dirty.clear();
-            state.content.since = None;
-            self.caches.budget.give_back(dropped);
+            self.caches.budget.give_back(state.content.discard());
         }
     }
 }

@@ -43,6 +43,9 @@ impl Vfs {
         }
         let patience = self.patience(caller);
         if self.caches.budget.is_full() {
+            if self.data.is_full() {
+                return Err(FsError::NoSpace);
+            }
             self.data.flush(&self.data.all_pending());
             self.caches.budget.wait(patience)?;
         }
