@@ -86,7 +86,25 @@ impl Cluster {
             .spawn()
             .map_err(|e| format!("cannot start {}: {e}", program.display()))?;
         std::fs::write(self.pid_file(), format!("{}\n", child.id())).map_err(failed)?;
-        self.wait_until_listening(&mut child)
+        self.wait_until_listening(&mut child)?;
+        self.wait_until_healthy()
+    }
+
+    /// Listening is not enough: the datanodes must have joined, or the first files would have too few copies.
+    fn wait_until_healthy(&self) -> Outcome {
+        let begun = Instant::now();
+        let status =
+            || shell::capture(shell::command(self.programs.join("dfs")).args(["status", &self.source()]));
+        while let Err(complaint) = status() {
+            if begun.elapsed() > START_LIMIT {
+                return Err(format!(
+                    "the cluster does not become healthy: {complaint}\n{}",
+                    self.log_tail()
+                ));
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
     }
 
     fn wait_until_listening(&self, child: &mut std::process::Child) -> Outcome {

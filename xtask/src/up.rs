@@ -109,7 +109,7 @@ fn advice(cluster: &Cluster, point: &Path) -> String {
     let (point, log) = (point.display(), cluster.log_file());
     format!(
         "\nDFS is mounted on {point}: one coordinator, three datanodes, three copies of every byte.\n\n  \
-         Try   git clone . {point}/clone && df -h {point} && dfs status && dfs info {point}/clone/README.md\n  \
+         Try   git clone . {point}/clone && df -h {point} && dfs status {point} && dfs info {point}/clone/README.md\n  \
          Log   {}\n  Stop  cargo xtask down      (the data stays; `cargo xtask up` brings it back)\n",
         log.display()
     )
