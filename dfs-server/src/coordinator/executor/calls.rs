@@ -2,7 +2,6 @@
 
 use super::event::{Body, Call};
 use super::parked::{Caller, Pending};
-use super::session::Answered;
 use super::{Executor, Fault};
 use crate::coordinator::limits::SESSION_CALLS;
 use dfs_core::ids::{OpId, SessionId};
@@ -38,16 +37,12 @@ impl Executor {
         let Some(own) = self.sessions.get_mut(&session) else {
             return Ok(());
         };
-        if let Some(Answered { index, outcome }) = own.answered.get(&op_id) {
-            let (index, outcome) = (*index, outcome.clone());
-            let reply = v1::Reply {
-                op_id,
-                outcome: Some(outcome),
-                grants: Vec::new(),
-                touched: Vec::new(),
+        if let Some(answered) = own.answered.get(&op_id).cloned() {
+            let op = match &call.body {
+                Body::Op(op) => Some(op),
+                Body::Lock(..) => None,
             };
-            self.reply(session, index, reply);
-            return Ok(());
+            return self.repeat(session, op_id, op, answered);
         }
         let change = matches!(&call.body, Body::Op(op) if op.is_change());
         if change && op_id < own.acked_below {

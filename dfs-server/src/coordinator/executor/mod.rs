@@ -20,6 +20,7 @@ mod own;
 mod parked;
 mod recall;
 mod reload;
+mod repeat;
 mod session;
 mod status;
 #[cfg(test)]

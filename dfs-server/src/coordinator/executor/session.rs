@@ -20,6 +20,7 @@ pub struct Stream {
 }
 
 /// The first answer to a change, kept for a repeat.
+#[derive(Clone)]
 pub struct Answered {
     pub index: Index,
     pub outcome: v1::reply::Outcome,
