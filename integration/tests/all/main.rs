@@ -12,6 +12,7 @@ mod mappings;
 mod model;
 mod mounting;
 mod outage;
+mod power;
 mod programs;
 mod sharing;
 mod space;
