@@ -1,6 +1,6 @@
 //! `cargo xtask test`: from a bare Debian with Rust to every test run, in one command; CI calls exactly this.
 use crate::shell::{self, Outcome, Stages};
-use crate::{fuse, packages, tidy, tools};
+use crate::{fuse, lint, packages, tidy, tools};
 
 pub fn run(filter: &[String]) -> Outcome {
     let mut stages = Stages::default();
@@ -21,6 +21,7 @@ fn all(stages: &mut Stages, filter: &[String]) -> Outcome {
     stages.stage("accounts", tools::accounts)?;
     stages.stage("nextest", tools::nextest)?;
     stages.stage("suites", tools::suites)?;
+    stages.stage("lint", lint::run)?;
     stages.stage("executables", || {
         shell::run(shell::cargo().args(["build", "--quiet", "-p", "dfs-server", "-p", "dfs-fuse"]))
     })?;

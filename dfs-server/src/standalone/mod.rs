@@ -36,7 +36,12 @@ pub struct Args {
     )]
     pub datanode_listen: Vec<SocketAddr>,
     /// Directory for everything: `coordinator`, `datanode-1`, ... below it
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/dfs", env = "DFS_DATA_DIR")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/lib/dfs",
+        env = "DFS_DATA_DIR"
+    )]
     pub data_dir: PathBuf,
     /// Accepted for symmetry: this role always makes what is missing
     #[arg(long)]

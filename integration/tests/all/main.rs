@@ -30,6 +30,10 @@ pub struct Scene {
     pub room: Room,
 }
 
+#[allow(
+    clippy::new_without_default,
+    reason = "a scene starts processes; nothing about it is a default"
+)]
 impl Scene {
     pub fn new() -> Self {
         let room = Room::new();

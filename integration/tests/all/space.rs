@@ -128,7 +128,9 @@ fn fallocate_modes_do_what_linux_says() {
 fn copy_file_range_copies_the_bytes_and_shares_the_chunks() {
     let scene = Scene::new();
     let from = create(&scene.join("from"));
-    let content: Vec<u8> = (0..8 * MIB).map(|at| (at * 2654435761 >> 13) as u8).collect();
+    let content: Vec<u8> = (0..8 * MIB)
+        .map(|at| ((at * 2_654_435_761) >> 13) as u8)
+        .collect();
     from.write_all_at(&content, 0).unwrap();
     from.sync_all().unwrap();
     let used_before = used(&scene);
