@@ -3,15 +3,17 @@ use crate::packages;
 use crate::shell::{self, Outcome};
 use std::path::Path;
 
-/// `mount -t fuse.dfs` looks for its program here.
-const MOUNT_PROGRAM: &str = "/sbin/mount.fuse.dfs";
+/// `mount -t fuse.dfs` and `umount` look for their programs here. With the second, umount(8) returns when
+/// everything is flushed, as with a local file system.
+const MOUNT_PROGRAMS: [&str; 2] = ["/sbin/mount.fuse.dfs", "/sbin/umount.fuse.dfs"];
 pub const PROGRAMS: [&str; 2] = ["dfs", "dfs-server"];
 
 pub fn run(bin_dir: &Path) -> Outcome {
     if !shell::is_root() {
         return Err(format!(
-            "run as root: this writes {} and {MOUNT_PROGRAM}",
-            bin_dir.display()
+            "run as root: this writes {}, {}",
+            bin_dir.display(),
+            MOUNT_PROGRAMS.join(" and ")
         ));
     }
     packages::ensure(&[packages::BUILD, packages::RUN])?;
@@ -43,21 +45,22 @@ pub fn install(bin_dir: &Path) -> Outcome {
             .map_err(|e| format!("cannot install {} as {}: {e}", built.display(), place.display()))?;
         println!("installed {}", place.display());
     }
-    link(&bin_dir.join("dfs"))
+    MOUNT_PROGRAMS
+        .iter()
+        .try_for_each(|place| link(&bin_dir.join("dfs"), Path::new(place)))
 }
 
-fn link(dfs: &Path) -> Outcome {
-    let place = Path::new(MOUNT_PROGRAM);
+fn link(dfs: &Path, place: &Path) -> Outcome {
     if std::fs::read_link(place).is_ok_and(|to| to == dfs) {
         return Ok(());
     }
-    let fresh = Path::new("/sbin/.mount.fuse.dfs.new");
+    let fresh = place.with_extension("new");
     if fresh.is_symlink() {
-        std::fs::remove_file(fresh).map_err(|e| format!("cannot remove {}: {e}", fresh.display()))?;
+        std::fs::remove_file(&fresh).map_err(|e| format!("cannot remove {}: {e}", fresh.display()))?;
     }
-    std::os::unix::fs::symlink(dfs, fresh)
-        .and_then(|()| std::fs::rename(fresh, place))
-        .map_err(|e| format!("cannot make {MOUNT_PROGRAM}: {e}"))?;
-    println!("installed {MOUNT_PROGRAM} -> {}", dfs.display());
+    std::os::unix::fs::symlink(dfs, &fresh)
+        .and_then(|()| std::fs::rename(&fresh, place))
+        .map_err(|e| format!("cannot make {}: {e}", place.display()))?;
+    println!("installed {} -> {}", place.display(), dfs.display());
     Ok(())
 }

@@ -59,7 +59,7 @@ pub const BENCH: &[Package] = &[
 
 fn missing<'a>(wanted: &[&'a [Package]]) -> Vec<&'a str> {
     let absent =
-        |p: &Package| !p.program.is_some_and(|name| shell::on_path(name).is_some()) && !installed(p.name);
+        |p: &Package| p.program.is_none_or(|name| shell::on_path(name).is_none()) && !installed(p.name);
     let mut names: Vec<_> = wanted
         .iter()
         .flat_map(|list| list.iter())
