@@ -146,6 +146,82 @@ fn an_open_file_outlives_its_name_wherever_it_is_removed() {
     }
 }
 
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..200 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("{what} in time");
+}
+
+#[test]
+fn what_the_kernel_knows_outlives_its_name_until_it_is_forgotten() {
+    let cluster = Cluster::start();
+    let (one, two) = (cluster.mount(), cluster.mount());
+    for (name, remover, looker) in [("here", &one, &one), ("there", &two, &one), ("last", &one, &two)] {
+        let file = create(&one, name);
+        write(&one, file, 0, b"still here");
+        one.release(file.0, file.1, None);
+        assert_eq!(find(looker, name), Some(file.0));
+        find(remover, name).unwrap();
+        match name {
+            "there" => {
+                create(remover, "fresh");
+                remover
+                    .rename(
+                        &root(),
+                        Ino::ROOT,
+                        b"fresh",
+                        Ino::ROOT,
+                        b"there",
+                        RenameMode::Replace,
+                    )
+                    .unwrap();
+            }
+            _ => remover.unlink(&root(), Ino::ROOT, name.as_bytes()).unwrap(),
+        }
+        let opened = looker
+            .open(&root(), file.0, libc::O_RDONLY, false)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(read(looker, (file.0, opened.fh), 0, 100), b"still here");
+        assert_eq!(looker.getattr(&root(), file.0, None).unwrap().0.nlink, 0);
+        one.forget(file.0, 10);
+        two.forget(file.0, 10);
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(cluster.coordinator.knows(file.0), "{name} is open");
+        looker.release(file.0, opened.fh, None);
+        until("a file that nobody holds is freed", || {
+            !cluster.coordinator.knows(file.0)
+        });
+    }
+}
+
+#[test]
+fn removed_files_are_released_many_at_a_time() {
+    let cluster = Cluster::start();
+    let vfs = cluster.mount();
+    let files: Vec<(String, Ino)> = (0..300)
+        .map(|number| {
+            let name = format!("f{number}");
+            let (ino, fh) = create(&vfs, &name);
+            vfs.release(ino, fh, None);
+            (name, ino)
+        })
+        .collect();
+    let before = cluster.coordinator.calls();
+    for (name, ino) in &files {
+        vfs.unlink(&root(), Ino::ROOT, name.as_bytes()).unwrap();
+        vfs.forget(*ino, 1);
+    }
+    until("all are freed", || {
+        files.iter().all(|(_, ino)| !cluster.coordinator.knows(*ino))
+    });
+    let calls = cluster.coordinator.calls() - before;
+    assert!(calls < 2 * 300 - 100, "{calls} calls for 300 removals");
+}
+
 #[test]
 fn xattrs_and_modes_follow_changes_elsewhere() {
     let cluster = Cluster::start();

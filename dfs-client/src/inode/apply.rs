@@ -2,6 +2,7 @@
 //! reply wakes, so that nothing a recall has taken away can come back. Does not block and calls no server.
 
 use super::recall::Recalled;
+use super::release::Releases;
 use super::{Inode, State, Table};
 use crate::data::Budget;
 use crate::data::stock::Stock;
@@ -14,12 +15,16 @@ use dfs_core::types::{Attr, DirEntry, FileKind, LeaseMode};
 use dfs_proto::v1;
 use std::sync::Arc;
 
+/// Most leases and locks that the coordinator takes in one hello.
+const RECLAIM_MAX: usize = 1 << 20;
+
 /// Everything that lives under the session and dies with it.
 pub(crate) struct Caches {
     pub table: Table,
     pub locks: Locks,
     pub stock: Stock,
     pub budget: Arc<Budget>,
+    pub releases: Releases,
     /// To the threads that serve recalls.
     pub recalls: std::sync::mpsc::Sender<Recalled>,
 }
@@ -71,6 +76,7 @@ impl Events for Caches {
             let mut state = inode.state.lock();
             state.set_lease(LeaseMode::None);
             state.declared_open = false;
+            state.orphan = false;
             let lost = state.content.lose();
             self.budget.give_back(lost);
             if lost > 0 {
@@ -87,21 +93,25 @@ impl Events for Caches {
     }
 
     fn held(&self) -> (Vec<v1::HeldLease>, Vec<v1::Lock>) {
-        let mut leases = Vec::new();
+        let (mut leases, mut known) = (Vec::new(), Vec::new());
         for inode in self.table.all() {
             let mut state = inode.state.lock();
-            let open = state.opens > 0;
-            state.declared_open |= open;
+            state.declared_open |= state.opens > 0;
             if state.lease > LeaseMode::None || state.declared_open {
                 let mode = v1::LeaseMode::from(state.lease).into();
-                leases.push(v1::HeldLease {
+                let held = v1::HeldLease {
                     ino: inode.ino.0,
                     mode,
                     open: state.declared_open,
-                });
+                };
+                let merely_known = state.lease == LeaseMode::None && state.opens == 0;
+                if merely_known { &mut known } else { &mut leases }.push(held);
             }
         }
-        (leases, self.locks.held().into_iter().map(Into::into).collect())
+        let locks: Vec<v1::Lock> = self.locks.held().into_iter().map(Into::into).collect();
+        known.truncate(RECLAIM_MAX.saturating_sub(leases.len() + locks.len()));
+        leases.append(&mut known);
+        (leases, locks)
     }
 }
 
@@ -134,12 +144,14 @@ impl Caches {
             (Op::MakeTemp { .. }, Reply::Entry { attr, .. }) => {
                 self.with(attr.ino, |state| {
                     state.set_attr(*attr);
-                    // The coordinator counts an unnamed inode as held open from birth.
-                    state.declared_open = true;
+                    state.orphan = true;
                 });
                 self.made(attr, true);
             }
-            (Op::Link { parent, name, .. }, Reply::Entry { attr, .. }) => self.entry(*parent, name, attr),
+            (Op::Link { parent, name, .. }, Reply::Entry { attr, .. }) => {
+                self.entry(*parent, name, attr);
+                self.with(attr.ino, |state| state.orphan = false);
+            }
             (Op::Unlink(unlink), Reply::Removed { ino, orphan }) => {
                 self.with(unlink.parent, |state| state.set_name(&unlink.name, None));
                 self.removed(*ino, *orphan, was_touched(*ino));
@@ -259,13 +271,22 @@ impl Caches {
     /// A name of the inode was removed. It lives on as an orphan, or by another name: then its new attributes came
     /// along. Else it is gone, and with it what was written and the lease.
     fn removed(&self, ino: Ino, orphan: bool, was_touched: bool) {
-        self.with(ino, |state| {
-            state.declared_open |= orphan;
-            if !orphan && !was_touched {
+        if orphan {
+            let inode = self.table.get(ino);
+            let due = {
+                let mut state = inode.state.lock();
+                state.orphan = true;
+                state.owes_release()
+            };
+            if due {
+                self.releases.push(ino);
+            }
+        } else if !was_touched {
+            self.with(ino, |state| {
                 self.budget.give_back(state.content.discard());
                 state.set_lease(LeaseMode::None);
-            }
-        });
+            });
+        }
     }
 
     fn renamed(

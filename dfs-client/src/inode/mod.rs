@@ -6,6 +6,7 @@ pub(crate) mod apply;
 mod content;
 mod ranges;
 pub(crate) mod recall;
+pub(crate) mod release;
 mod table;
 
 pub(crate) use content::Content;
@@ -80,8 +81,11 @@ pub(crate) struct State {
     /// Access time moved by reads, not yet told.
     pub atime: Option<Timestamp>,
     pub opens: u32,
-    /// The coordinator was told that it is open here.
+    /// The coordinator was told that it is held here: it keeps the inode when its last name goes.
     pub declared_open: bool,
+    /// It has no name (any more), and the coordinator keeps it for us until it is released.
+    pub orphan: bool,
+    /// How often the kernel was given the inode, less what it has forgotten.
     pub lookups: u64,
 }
 
@@ -178,15 +182,31 @@ impl State {
         }
     }
 
+    /// Whether anybody may still use it: a handle, or the kernel, which opens what a process has found by name,
+    /// and keeps working directories.
+    pub fn is_held(&self) -> bool {
+        self.opens > 0 || self.lookups > 0
+    }
+
+    /// Whether the coordinator does not know that it is held here and would not find out by a recall.
+    pub fn is_untold(&self) -> bool {
+        self.lease == LeaseMode::None && !self.declared_open && !self.orphan
+    }
+
+    /// Whether the coordinator keeps for us what nobody uses any more.
+    pub fn owes_release(&self) -> bool {
+        !self.is_held() && (self.declared_open || self.orphan)
+    }
+
     /// Nobody refers to the inode and nothing would be lost with it.
     pub fn is_idle(&self) -> bool {
-        self.lookups == 0
-            && self.opens == 0
+        !self.is_held()
             && self.content.is_clean()
             && self.recalling == 0
             && self.acquirers == 0
             && self.busy == 0
             && !self.declared_open
+            && !self.orphan
     }
 }
 

@@ -118,7 +118,7 @@ impl Recaller {
                 }
             }
             state.set_lease(mode);
-            let open = state.opens > 0;
+            let open = state.is_held();
             state.declared_open |= open;
             (mode, open)
         });

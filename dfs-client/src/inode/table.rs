@@ -48,20 +48,24 @@ impl Table {
     }
 
     /// The kernel forgets `count` lookups. An inode that nobody needs goes, unless a lease keeps what is known of
-    /// it true: it may be wanted again.
-    pub fn forget(&self, ino: Ino, count: u64) {
+    /// it true: it may be wanted again. Whether it is to be released now.
+    pub fn forget(&self, ino: Ino, count: u64) -> bool {
         let mut shard = self.shard(ino).lock();
-        let Some(inode) = shard.get(&ino) else { return };
-        let gone = {
+        let Some(inode) = shard.get(&ino) else {
+            return false;
+        };
+        let (gone, due) = {
             let mut state = inode.state.lock();
             state.lookups = state.lookups.saturating_sub(count);
             let worthless = state.lease == LeaseMode::None || state.attr.is_none_or(|attr| attr.nlink == 0);
-            state.is_idle() && worthless && Arc::strong_count(inode) == 1
+            let gone = state.is_idle() && worthless && Arc::strong_count(inode) == 1;
+            (gone, state.owes_release())
         };
         if gone {
             shard.remove(&ino);
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
+        due
     }
 
     /// Drops idle inodes when there are too many: those whose leases are to be given back.

@@ -165,7 +165,7 @@ impl Vfs {
             entry: attributes,
         });
         if counted && !taken {
-            self.caches.table.forget(entry.ino, 1);
+            self.forgotten(entry.ino, 1);
         }
         taken
     }

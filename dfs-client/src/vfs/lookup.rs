@@ -2,11 +2,15 @@
 
 use super::{Caller, Entry, Found, Ttl, Vfs, check_name};
 use crate::inode::Inode;
+use crate::wait::Patience;
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::Ino;
 use dfs_core::op::{Op, Reply};
 use dfs_core::types::{Attr, LeaseMode};
 use std::sync::Arc;
+
+/// How often a name is looked up again because what it meant was gone before the coordinator knew of us.
+const ROUNDS: usize = 8;
 
 impl Vfs {
     /// The entry `name` of `parent`. A found entry counts as a lookup.
@@ -20,13 +24,48 @@ impl Vfs {
             parent: parent.ino,
             name: name.to_vec(),
         };
-        match self.call(&[&parent], op, self.patience(caller)) {
-            Ok(Reply::Entry { attr, .. }) => Ok(Found::Entry(self.entry(&parent, name, attr))),
-            Ok(_) => Err(FsError::Io),
-            Err(FsError::NotFound) => Ok(Found::Absent {
-                ttl: self.name_ttl(&parent, name, None),
-            }),
-            Err(error) => Err(error),
+        let patience = self.patience(caller);
+        for _ in 0..ROUNDS {
+            match self.call(&[&parent], op.clone(), patience) {
+                Ok(Reply::Entry { attr, .. }) => {
+                    if let Some(entry) = self.living_entry(&parent, name, attr, patience)? {
+                        return Ok(Found::Entry(entry));
+                    }
+                }
+                Ok(_) => return Err(FsError::Io),
+                Err(FsError::NotFound) => {
+                    return Ok(Found::Absent {
+                        ttl: self.name_ttl(&parent, name, None),
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(FsError::Stale)
+    }
+
+    /// The entry that a lookup returned, if its inode is sure to live as long as the kernel knows it. Without a
+    /// lease it may have lost its name before the coordinator learned that it is held here.
+    fn living_entry(
+        &self,
+        parent: &Inode,
+        name: &[u8],
+        attr: Attr,
+        patience: Patience<'_>,
+    ) -> FsResult<Option<Entry>> {
+        let (entry, told) = self.entered(parent, name, attr);
+        if told {
+            return Ok(Some(entry));
+        }
+        match self.session.call(Op::GetAttr { ino: attr.ino }, patience) {
+            Ok(_) => Ok(Some(entry)),
+            Err(error) => {
+                self.forgotten(attr.ino, 1);
+                match error {
+                    FsError::Stale => Ok(None),
+                    error => Err(error),
+                }
+            }
         }
     }
 
@@ -64,18 +103,36 @@ impl Vfs {
 
     /// The entry that the coordinator just returned, counted as a lookup.
     pub(super) fn entry(&self, parent: &Inode, name: &[u8], attr: Attr) -> Entry {
+        self.entered(parent, name, attr).0
+    }
+
+    /// The entry, and whether the coordinator knew before that its inode is held here, or asks first.
+    fn entered(&self, parent: &Inode, name: &[u8], attr: Attr) -> (Entry, bool) {
         let child: Arc<Inode> = self.caches.table.get(attr.ino);
-        let (shown, attr_ttl) = {
+        let ((shown, attr_ttl), untold) = {
             let mut state = child.state.lock();
             state.lookups += 1;
             state.fills += 1;
-            self.attr_with_ttl(&state, attr)
+            (self.attr_with_ttl(&state, attr), state.is_untold())
         };
-        Entry {
+        if untold {
+            self.declare(&child);
+        }
+        let entry = Entry {
             attr: shown,
             attr_ttl,
             entry_ttl: self.name_ttl(parent, name, Some(attr.ino)),
-        }
+        };
+        (entry, !untold)
+    }
+
+    /// Tells the coordinator that the inode is held here although no lease makes it ask.
+    pub(super) fn declare(&self, inode: &Inode) {
+        self.session.acknowledge(inode.ino, 0, || {
+            let mut state = inode.state.lock();
+            state.declared_open |= state.is_held();
+            (state.lease, state.declared_open)
+        });
     }
 
     /// How long the kernel may keep the name, or its absence: only if a recall would take it back by name.
@@ -92,7 +149,15 @@ impl Vfs {
 
     /// The kernel forgets `nlookup` of the lookups that it was given.
     pub fn forget(&self, ino: Ino, nlookup: u64) {
-        self.caches.table.forget(self.inward(ino), nlookup);
+        self.forgotten(self.inward(ino), nlookup);
+    }
+
+    /// Like `forget`, of an inode of the volume.
+    pub(super) fn forgotten(&self, ino: Ino, nlookup: u64) {
+        if self.caches.table.forget(ino, nlookup) {
+            self.drop_unneeded(ino);
+            self.caches.releases.push(ino);
+        }
     }
 
     /// Target of a symbolic link.

@@ -42,6 +42,7 @@ impl Vfs {
             locks: Locks::default(),
             stock: Stock::default(),
             budget: Arc::new(Budget::default()),
+            releases: Default::default(),
             recalls,
         });
         session
@@ -63,6 +64,7 @@ impl Vfs {
         };
         Arc::new(recaller).start(recalled)?;
         tasks.spawn(data.clone().run_flusher());
+        tasks.spawn(crate::inode::release::run(session.clone(), caches.clone()));
         let mut vfs = Vfs {
             session,
             caches,

@@ -72,7 +72,7 @@ impl Vfs {
         let patience = self.patience(caller);
         let held = self
             .expect(&parent, name, patience)?
-            .is_some_and(|(_, open)| open);
+            .is_some_and(|(_, held)| held);
         let op = Op::Rmdir {
             parent: parent.ino,
             name: name.to_vec(),
@@ -133,7 +133,7 @@ impl Vfs {
         }
     }
 
-    /// Which inode a removed name means, and whether it is open here: an open one lives on. The absence of the
+    /// Which inode a removed name means, and whether it is held here: then it lives on. The absence of the
     /// name is left to the coordinator to find.
     fn expect(&self, parent: &Inode, name: &[u8], patience: Patience<'_>) -> FsResult<Option<(Ino, bool)>> {
         let known = {
@@ -160,12 +160,12 @@ impl Vfs {
                 Err(error) => return Err(error),
             },
         };
-        let open = self
+        let held = self
             .caches
             .table
             .find(ino)
-            .is_some_and(|inode| inode.state.lock().opens > 0);
-        Ok(Some((ino, open)))
+            .is_some_and(|inode| inode.state.lock().is_held());
+        Ok(Some((ino, held)))
     }
 
     /// What was written to a file that nobody can read any more need not be saved.
@@ -174,8 +174,8 @@ impl Vfs {
             return;
         };
         let mut state = inode.state.lock();
-        let gone = |attr: Attr| attr.nlink == 0;
-        if state.opens == 0 && state.attr.is_some_and(gone) {
+        let gone = state.orphan || state.attr.is_some_and(|attr: Attr| attr.nlink == 0);
+        if gone && !state.is_held() {
             self.caches.budget.give_back(state.content.discard());
         }
     }

@@ -62,8 +62,7 @@ impl Vfs {
             let mut state = inode.state.lock();
             state.fills += 1;
             // Without a lease no recall would let the coordinator know that it is open here.
-            let untold = state.lease == LeaseMode::None && !state.declared_open;
-            state.declared_open |= untold;
+            let untold = state.is_untold();
             (
                 self.holds(&state, LeaseMode::Shared) && state.recalling == 0,
                 state.content.losses,
@@ -71,7 +70,7 @@ impl Vfs {
             )
         };
         if untold {
-            self.session.tell_held(inode.ino, LeaseMode::None, true);
+            self.declare(inode);
         }
         let fh = self.handles.insert(Handle::new(inode.clone(), flags, losses));
         // Without a lease nobody would empty the kernel's pages: then it keeps none.
@@ -145,7 +144,7 @@ impl Vfs {
         {
             let mut state = inode.state.lock();
             state.opens += 1;
-            state.declared_open = true;
+            state.orphan = true;
         }
         Ok((self.entry(&parent, b"", attr), self.opened(&inode, flags)))
     }
@@ -193,22 +192,16 @@ impl Vfs {
         self.closed(inode);
     }
 
-    /// One open less. The coordinator learns of the last one if it was told of any.
+    /// One open less.
     pub(super) fn closed(&self, inode: &Arc<Inode>) {
-        let (told, mode) = {
+        let due = {
             let mut state = inode.state.lock();
             state.opens = state.opens.saturating_sub(1);
-            (
-                state.opens == 0 && std::mem::take(&mut state.declared_open),
-                state.lease,
-            )
+            state.owes_release()
         };
         self.drop_unneeded(inode.ino);
-        if told {
-            self.session.tell_held(inode.ino, mode, false);
-            self.session.send(Op::Release {
-                inos: vec![inode.ino],
-            });
+        if due {
+            self.caches.releases.push(inode.ino);
         }
     }
 

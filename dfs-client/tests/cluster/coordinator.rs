@@ -5,7 +5,7 @@ use dfs_core::ids::{Ino, SessionId, SetId};
 use dfs_core::lease::LeaseTable;
 use dfs_core::op::{Op, Reply};
 use dfs_core::types::{Attr, LeaseMode, Timestamp, VolumeUsage};
-use dfs_core::view::{Context, Execution, MemoryView};
+use dfs_core::view::{Context, Execution, MemoryView, View};
 use dfs_core::{keys, namespace, rows::InodeRow, volume};
 use dfs_proto::{convert, v1};
 use std::collections::{BTreeSet, HashMap};
@@ -62,6 +62,12 @@ impl Coordinator {
     /// Calls executed so far.
     pub fn calls(&self) -> u64 {
         self.volume.lock().unwrap().calls
+    }
+
+    /// Whether the inode exists, with or without a name.
+    pub fn knows(&self, ino: Ino) -> bool {
+        let volume = self.volume.lock().unwrap();
+        volume.view.get(&keys::inode(ino)).unwrap().is_some()
     }
 
     /// Ends every stream; sessions live on.

@@ -1,0 +1,115 @@
+//! Telling the coordinator what is no longer held here: inodes that the kernel has forgotten and no handle has
+//! open. A task of the mount does it behind everybody's back, many inodes at a time, so that whoever removes
+//! files waits for nothing more than the removal.
+
+use super::Inode;
+use super::apply::Caches;
+use crate::session::Session;
+use dfs_core::ids::Ino;
+use dfs_core::op::Op;
+use dfs_core::types::LeaseMode;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The kernel forgets the files of one `rm -r` one after another: they are gathered for this long.
+const GATHER: Duration = Duration::from_millis(20);
+/// Most inodes in one release, below `RELEASE_MAX`: the coordinator frees them in one step, and others wait for it.
+const BATCH: usize = 256;
+
+/// Inodes that may have to be released; whether they must is looked at when it is their turn.
+#[derive(Default)]
+pub(crate) struct Releases {
+    queue: Mutex<Vec<Ino>>,
+    filled: tokio::sync::Notify,
+}
+
+impl Releases {
+    pub fn push(&self, ino: Ino) {
+        self.queue.lock().push(ino);
+        self.filled.notify_one();
+    }
+
+    async fn next(&self) -> Vec<Ino> {
+        loop {
+            if !self.queue.lock().is_empty() {
+                tokio::time::sleep(GATHER).await;
+                let mut queue = self.queue.lock();
+                let count = queue.len().min(BATCH);
+                let mut batch: Vec<Ino> = queue.drain(..count).collect();
+                batch.sort_unstable();
+                batch.dedup();
+                return batch;
+            }
+            self.filled.notified().await;
+        }
+    }
+}
+
+/// Releases what comes into the queue, one batch after another, until the mount ends.
+pub(crate) async fn run(session: Arc<Session>, caches: Arc<Caches>) {
+    loop {
+        let batch = caches.releases.next().await;
+        let inodes: Vec<Arc<Inode>> = batch.iter().filter_map(|ino| caches.table.find(*ino)).collect();
+        release(&session, &caches, inodes).await;
+        for ino in batch {
+            caches.table.forget(ino, 0);
+        }
+    }
+}
+
+async fn release(session: &Session, caches: &Caches, inodes: Vec<Arc<Inode>>) {
+    let inodes: Vec<Arc<Inode>> = inodes
+        .into_iter()
+        .filter(|inode| {
+            let (due, told) = {
+                let state = inode.state.lock();
+                (state.owes_release(), state.declared_open)
+            };
+            if due && told {
+                withdraw(session, inode);
+            }
+            due
+        })
+        .collect();
+    if inodes.is_empty() {
+        return;
+    }
+    let outcome = session
+        .ask_built(|| {
+            let inos = inodes
+                .iter()
+                .filter(|inode| let_go(caches, inode))
+                .map(|inode| inode.ino)
+                .collect();
+            Some(Op::Release { inos })
+        })
+        .await;
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "removed files are freed when the session ends");
+    }
+}
+
+/// Takes back what the coordinator was told, unless the inode is held again.
+fn withdraw(session: &Session, inode: &Inode) {
+    session.acknowledge(inode.ino, 0, || {
+        let mut state = inode.state.lock();
+        state.declared_open = state.is_held();
+        (state.lease, state.declared_open)
+    });
+}
+
+/// The end of an orphan here; whether the inode is still not held.
+fn let_go(caches: &Caches, inode: &Inode) -> bool {
+    let mut state = inode.state.lock();
+    if state.is_held() {
+        return false;
+    }
+    if std::mem::take(&mut state.orphan) {
+        caches.budget.give_back(state.content.discard());
+        state.set_lease(LeaseMode::None);
+    }
+    drop(state);
+    inode.changed.notify_all();
+    true
+}
