@@ -4,8 +4,10 @@ use super::event::{Body, Call};
 use super::parked::{Caller, Pending};
 use super::{Executor, Fault};
 use crate::coordinator::limits::SESSION_CALLS;
-use dfs_core::ids::{OpId, SessionId};
+use dfs_core::error::FsError;
+use dfs_core::ids::{Index, OpId, SessionId};
 use dfs_core::keys;
+use dfs_proto::convert::reply::outcome_to_wire;
 use dfs_proto::v1;
 use dfs_proto::v1::refused::Reason;
 
@@ -40,7 +42,7 @@ impl Executor {
         if let Some(answered) = own.answered.get(&op_id).cloned() {
             let op = match &call.body {
                 Body::Op(op) => Some(op),
-                Body::Lock(..) => None,
+                Body::Lock(..) | Body::Wrong => None,
             };
             return self.repeat(session, op_id, op, answered);
         }
@@ -56,6 +58,16 @@ impl Executor {
             Body::Op(op) => self.attempt(Pending::new(Caller::Session { id: session, op_id }, op)),
             Body::Lock(lock, action) => {
                 self.on_lock(session, op_id, lock, action);
+                Ok(())
+            }
+            Body::Wrong => {
+                let reply = v1::Reply {
+                    op_id,
+                    outcome: outcome_to_wire(Err(FsError::Invalid)),
+                    grants: Vec::new(),
+                    touched: Vec::new(),
+                };
+                self.reply(session, Index(0), reply);
                 Ok(())
             }
         }

@@ -35,6 +35,8 @@ pub struct Call {
 pub enum Body {
     Op(Op),
     Lock(Lock, LockAction),
+    /// It could not be understood; it is answered so.
+    Wrong,
 }
 
 /// What a datanode says of itself.

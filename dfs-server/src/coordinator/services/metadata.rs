@@ -186,7 +186,7 @@ fn event(handle: &Handle, session: SessionId, stream: u64, message: Message) -> 
             });
         }
         Message::Calls(calls) => {
-            let calls = calls.calls.into_iter().map(call).collect::<Result<_, _>>()?;
+            let calls = calls.calls.into_iter().map(|one| call(session, one)).collect();
             Event::Calls {
                 session,
                 stream,
@@ -228,18 +228,50 @@ fn event(handle: &Handle, session: SessionId, stream: u64, message: Message) -> 
     }))
 }
 
-fn call(call: v1::Call) -> Result<Call, dfs_proto::WireError> {
+/// A call that cannot be understood gets its answer, too: the client would send it again on every new stream.
+fn call(session: SessionId, call: v1::Call) -> Call {
+    let op_id = call.op_id;
+    let body = body(call.body).unwrap_or_else(|error| {
+        tracing::warn!(%session, op_id, %error, "a client's call cannot be understood and is refused");
+        Body::Wrong
+    });
+    Call {
+        op_id,
+        acked_below: call.acked_below,
+        body,
+    }
+}
+
+fn body(body: Option<v1::call::Body>) -> Result<Body, dfs_proto::WireError> {
     let absent = dfs_proto::WireError::Absent { field: "Call.body" };
-    let body = match call.body.ok_or(absent)? {
+    Ok(match body.ok_or(absent)? {
         v1::call::Body::Op(op) => Body::Op(op.try_into()?),
         v1::call::Body::Lock(request) => {
             let (lock, action) = lock::lock_request(request)?;
             Body::Lock(lock, action)
         }
-    };
-    Ok(Call {
-        op_id: call.op_id,
-        acked_below: call.acked_below,
-        body,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_cannot_be_understood_is_handed_on_as_wrong() {
+        for body in [
+            None,
+            Some(v1::call::Body::Op(v1::Op::default())),
+            Some(v1::call::Body::Lock(v1::LockRequest::default())),
+        ] {
+            let wire = v1::Call {
+                op_id: 7,
+                acked_below: 3,
+                body,
+            };
+            let call = call(SessionId(1), wire);
+            assert!(matches!(call.body, Body::Wrong));
+            assert_eq!((call.op_id, call.acked_below), (7, 3));
+        }
+    }
 }

@@ -21,6 +21,20 @@ async fn many_changes_share_few_syncs() {
     assert!(syncs < CHANGES / 5, "{syncs} syncs for {CHANGES} changes");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_cannot_be_understood_is_answered_and_the_stream_lives() {
+    let dir = tempfile::tempdir().unwrap();
+    let coordinator = start(dir.path());
+    let mut client = Client::new(&coordinator.handle(), 1).await;
+    for op_id in [1, 1, 2] {
+        client.send(op_id, 0, Body::Wrong).await;
+        let reply = client.reply().await;
+        assert_eq!((reply.op_id, error(&reply)), (op_id, Some(FsError::Invalid)));
+    }
+    client.next_op = 3;
+    client.make("a").await;
+}
+
 /// Prints what one caller and many callers reach; the bounds only catch a lost order of magnitude.
 #[tokio::test(flavor = "multi_thread")]
 async fn rates_of_durable_creates() {
