@@ -84,12 +84,20 @@ fn times() {
         (after.atime, after.mtime, after.ctime, after.btime),
         (time(-5), w.now(), w.now(), before.btime)
     );
-    let changes = AttrChanges {
-        ctime: Some(time(77)),
+    // An access time that is told late does not move the change time back, nor to now.
+    let late = |known| AttrChanges {
+        atime: Some(SetTime::At(time(3))),
+        ctime: Some(known),
         ..AttrChanges::default()
     };
-    let given = w.set_attr(f, changes).expect("a file");
-    assert_eq!((given.ctime, given.mtime), (time(77), after.mtime));
+    let kept = w.set_attr(f, late(time(77))).expect("a file");
+    assert_eq!(
+        (kept.atime, kept.ctime, kept.mtime),
+        (time(3), after.ctime, after.mtime)
+    );
+    let ahead = time(1 << 40);
+    let given = w.set_attr(f, late(ahead)).expect("a file");
+    assert_eq!((given.ctime, given.mtime), (ahead, after.mtime));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod commits;
 mod compare;
 mod data;
 mod golden;
+mod million;
 mod model;
 mod names;
 mod orphans;
