@@ -8,7 +8,9 @@ pub const DEFAULT_PORT: u16 = 7400;
 /// Longest wait of a call for a server.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Memory for content of chunks.
-pub const DEFAULT_CACHE_SIZE: u64 = 256 << 20;
+pub const DEFAULT_BUFFER_SIZE: u64 = 256 << 20;
+/// Local disk for content of chunks, when a directory for it is given.
+pub const DEFAULT_DISK_CACHE_SIZE: u64 = 10 << 30;
 /// How long the kernel may keep what a lease protects; a recall invalidates it sooner.
 pub const DEFAULT_CACHE_TTL: Duration = Duration::from_secs(3600);
 
@@ -81,6 +83,15 @@ fn address(host: &str) -> Option<String> {
         .then(|| format!("{name}:{port}"))
 }
 
+/// A cache of content on a local disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskCacheConfig {
+    /// Mounts may share it: each volume has a directory in it, and each mount a file of its own there.
+    pub dir: PathBuf,
+    /// Most bytes on the disk for this mount.
+    pub size: u64,
+}
+
 /// Everything that a mount is told.
 #[derive(Clone, Debug)]
 pub struct MountConfig {
@@ -92,9 +103,8 @@ pub struct MountConfig {
     /// Longest wait of a call for servers; then it fails with ETIMEDOUT.
     pub timeout: Duration,
     /// Memory for content of chunks, bytes.
-    pub cache_size: u64,
-    /// Directory for cached content on local disk.
-    pub cache_dir: Option<PathBuf>,
+    pub buffer_size: u64,
+    pub disk_cache: Option<DiskCacheConfig>,
     pub read_only: bool,
     pub atime: Atime,
     /// Host, process and mountpoint, for people.
@@ -112,8 +122,8 @@ impl MountConfig {
             volume: source.volume,
             subdir: source.subdir,
             timeout: DEFAULT_TIMEOUT,
-            cache_size: DEFAULT_CACHE_SIZE,
-            cache_dir: None,
+            buffer_size: DEFAULT_BUFFER_SIZE,
+            disk_cache: None,
             read_only: false,
             atime: Atime::default(),
             client_name: client_name.into(),

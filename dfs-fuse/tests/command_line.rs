@@ -99,6 +99,8 @@ fn the_help_of_mounting_teaches_its_options() {
         "dfs://HOST[:PORT][,HOST...]/VOLUME[/SUBDIR]",
         "allow_other",
         "cache-size",
+        "cache-dir",
+        "buffer-size",
         "timeout",
         "SIGTERM",
     ] {

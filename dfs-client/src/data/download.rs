@@ -145,9 +145,7 @@ impl Data {
             let Some(fetch) = fetches.get(*done) else { break };
             // Copied, so that a block in the cache does not keep its whole message in memory.
             let content = Bytes::copy_from_slice(content);
-            self.cache.insert((chunk, number), content.clone());
-            self.fetches.remove(&(chunk, number));
-            fetch.complete(Ok(content));
+            self.take_from_datanode(chunk, number, content, fetch);
             *done += 1;
         }
         Ok(())

@@ -1,7 +1,8 @@
-//! Blocks on their way from datanodes: whoever needs one that is already asked for waits for the same answer.
+//! Blocks on their way from the local disk and from datanodes: whoever needs one that is already asked for waits for the same answer.
 
 use super::Data;
 use super::cache::BlockKey;
+use super::levels::Served;
 use crate::wait::Patience;
 use bytes::Bytes;
 use dfs_core::chunk::BLOCK_SIZE;
@@ -29,6 +30,10 @@ impl Fetch {
             progress.result = Some(result);
         }
         progress.waiting.drain(..).for_each(|thread| thread.unpark());
+    }
+
+    pub fn is_complete(&self) -> bool {
+        self.0.lock().result.is_some()
     }
 
     fn wait(&self, patience: Patience<'_>) -> FsResult<Bytes> {
@@ -95,6 +100,7 @@ impl Data {
                 continue;
             }
             if let Some(content) = wanted.then(|| self.cache.get(&key)).flatten() {
+                Served::count(&self.served.memory, &content);
                 blocks.push(Block::Ready(content));
                 continue;
             }
@@ -115,7 +121,7 @@ impl Data {
         for run in missing.chunk_by(|one, next| one.0 + 1 == next.0) {
             let fetches = run.iter().map(|(_, fetch)| fetch.clone()).collect();
             self.runtime
-                .spawn(self.clone().download(chunk, run[0].0, fetches));
+                .spawn(self.clone().bring(chunk, run[0].0, fetches));
         }
         blocks
     }

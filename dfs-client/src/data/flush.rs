@@ -185,7 +185,9 @@ impl Data {
     async fn attempt(&self, batch: &mut Batch, chunk: &mut Option<NewChunk>) -> FsResult<()> {
         if chunk.is_none() {
             let _permit = self.uploads.acquire().await.map_err(|_| FsError::Io)?;
-            *chunk = Some(self.upload(batch).await?);
+            let uploaded = self.upload(batch).await?;
+            self.keep_on_disk(uploaded.id, batch);
+            *chunk = Some(uploaded);
         }
         let Some(new) = chunk.as_ref() else {
             return Err(FsError::Io);

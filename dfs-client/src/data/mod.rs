@@ -4,10 +4,12 @@
 mod budget;
 mod cache;
 pub(crate) mod dirty;
+mod disk_cache;
 mod download;
 mod fetch;
 pub(crate) mod flight;
 mod flush;
+mod levels;
 mod pieces;
 mod readahead;
 mod seal;
@@ -15,6 +17,8 @@ pub(crate) mod stock;
 mod upload;
 
 pub(crate) use budget::Budget;
+pub(crate) use disk_cache::DiskCache;
+pub use levels::CacheCounters;
 pub(crate) use pieces::{Piece, pieces};
 pub(crate) use readahead::Readahead;
 
@@ -41,6 +45,9 @@ pub(crate) struct Data {
     runtime: tokio::runtime::Handle,
     pool: Pool,
     cache: BlockCache,
+    /// The level below `cache`, when the mount has one.
+    disk: Option<DiskCache>,
+    served: levels::Served,
     fetches: Fetches,
     /// Inodes with anything that is not committed or told.
     pending: Mutex<HashMap<Ino, Arc<Inode>>>,
@@ -61,7 +68,8 @@ impl Data {
         session: Arc<Session>,
         caches: Arc<Caches>,
         runtime: tokio::runtime::Handle,
-        cache_size: u64,
+        memory: u64,
+        disk: Option<DiskCache>,
         timeout: Duration,
     ) -> Arc<Data> {
         Arc::new(Data {
@@ -69,7 +77,9 @@ impl Data {
             caches,
             runtime,
             pool: Pool::default(),
-            cache: BlockCache::new(cache_size),
+            cache: BlockCache::new(memory),
+            disk,
+            served: levels::Served::default(),
             fetches: Fetches::default(),
             pending: Mutex::default(),
             uploads: tokio::sync::Semaphore::new(UPLOADS),

@@ -18,6 +18,7 @@ mod types;
 mod write;
 mod xattr;
 
+pub use crate::data::CacheCounters;
 pub use types::*;
 pub use write::WriteHow;
 

@@ -3,7 +3,7 @@
 use super::{Caller, KernelCache, MountError, Vfs};
 use crate::config::MountConfig;
 use crate::data::stock::Stock;
-use crate::data::{Budget, Data};
+use crate::data::{Budget, CacheCounters, Data, DiskCache};
 use crate::inode::Table;
 use crate::inode::apply::Caches;
 use crate::inode::recall::{Recalled, Recaller, THREADS};
@@ -49,11 +49,15 @@ impl Vfs {
             .start(runtime.handle(), caches.clone(), config.timeout)
             .map_err(|error| mount_error(&config, error))?;
         let tasks = runtime.handle().clone();
+        let cluster = session.map().cluster.clone();
+        let disk = config.disk_cache.as_ref();
+        let disk = disk.map(|disk| DiskCache::start(disk, &cluster, &config.volume));
         let data = Data::new(
             session.clone(),
             caches.clone(),
             tasks.clone(),
-            config.cache_size,
+            config.buffer_size,
+            disk,
             config.timeout,
         );
         let kernel = Arc::new(RwLock::new(None));
@@ -117,6 +121,11 @@ impl Vfs {
             .map(|(attr, _)| attr)
     }
 
+    /// How the caches of content have done.
+    pub fn cache_counters(&self) -> CacheCounters {
+        self.data.counters()
+    }
+
     /// Flushes everything, bounded by the mount's time-out, and ends the session.
     pub fn shutdown(&self) {
         if let Err(error) = self.syncfs(&Caller::default()) {
@@ -126,6 +135,7 @@ impl Vfs {
             return;
         };
         runtime.block_on(self.session.close());
+        self.data.close_disk();
         for _ in 0..THREADS {
             let _ = self.caches.recalls.send(Recalled::Stop);
         }

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use dfs_client::config::{Atime, MountConfig, Source};
+use dfs_client::config::{Atime, DEFAULT_DISK_CACHE_SIZE, DiskCacheConfig, MountConfig, Source};
 use nix::mount::MsFlags;
 
 use super::background::{self, Ready};
@@ -50,8 +50,10 @@ Options after -o:
   sync, dirsync          every write is durable when it returns
   suid, dev, exec        and their opposites nosuid, nodev, noexec
   subdir=DIRECTORY       mount this directory of the volume
-  cache-size=SIZE        memory for cached content, such as 512M or 2G [256M]
-  cache-dir=DIRECTORY    keep cached content on this local disk too
+  buffer-size=SIZE       memory for cached content, such as 512M; a bare number is MiB [256M]
+  cache-dir=DIRECTORY    keep cached content on this local disk too; it outlives the mount
+  cache-size=SIZE        with cache-dir: most of that disk for this mount, at least 16M [10G];
+                         without cache-dir: another name of buffer-size
   attr-cache=TIME        how long the kernel may keep attributes while a lease protects them [1h]
   entry-cache=TIME       the same for names; also dir-entry-cache, negative-timeout
   timeout=TIME           longest wait for a server before a call fails with an error [30s]
@@ -168,14 +170,62 @@ fn configure(source: Source, options: &Options, mountpoint: &Path) -> Result<Mou
     if options.flags.intersects(MsFlags::MS_NOATIME | MsFlags::MS_RDONLY) {
         config.atime = Atime::Noatime;
     }
-    config.cache_dir = options
-        .cache_dir
-        .as_deref()
-        .map(std::path::absolute)
-        .transpose()?;
-    config.cache_size = options.cache_size.unwrap_or(config.cache_size);
+    set_caches(&mut config, options)?;
     config.timeout = options.timeout.unwrap_or(config.timeout);
     config.attr_ttl = options.attr_ttl.unwrap_or(config.attr_ttl);
     config.entry_ttl = options.entry_ttl.unwrap_or(config.entry_ttl);
     Ok(config)
+}
+
+/// `cache-size` is the disk's when there is one, as elsewhere in the field; otherwise all the cache there is.
+fn set_caches(config: &mut MountConfig, options: &Options) -> Result<(), Failure> {
+    let Some(dir) = &options.cache_dir else {
+        if options.cache_size.is_some() && options.buffer_size.is_some() {
+            return Err(
+                "cache-size without cache-dir is memory, as buffer-size is: give one of them, or add cache-dir=DIRECTORY"
+                    .into(),
+            );
+        }
+        let memory = options.buffer_size.or(options.cache_size);
+        config.buffer_size = memory.unwrap_or(config.buffer_size);
+        return Ok(());
+    };
+    config.buffer_size = options.buffer_size.unwrap_or(config.buffer_size);
+    config.disk_cache = Some(DiskCacheConfig {
+        dir: std::path::absolute(dir)?,
+        size: options.cache_size.unwrap_or(DEFAULT_DISK_CACHE_SIZE),
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configured(options: &str) -> Result<MountConfig, Failure> {
+        let source = Source::parse("dfs://localhost/v").unwrap();
+        configure(
+            source,
+            &Options::parse(options, false).unwrap(),
+            Path::new("/mnt"),
+        )
+    }
+
+    #[test]
+    fn a_size_is_the_disks_when_there_is_a_directory() {
+        let config = configured("cache-dir=/c,cache-size=20480").unwrap();
+        let disk = DiskCacheConfig {
+            dir: "/c".into(),
+            size: 20 << 30,
+        };
+        assert_eq!((config.disk_cache, config.buffer_size), (Some(disk), 256 << 20));
+        let config = configured("cache-dir=/c,buffer-size=64").unwrap();
+        let size = config.disk_cache.map(|disk| disk.size);
+        assert_eq!((size, config.buffer_size), (Some(10 << 30), 64 << 20));
+        for memory in ["cache-size=64", "buffer-size=64M"] {
+            let config = configured(memory).unwrap();
+            assert_eq!((config.disk_cache, config.buffer_size), (None, 64 << 20));
+        }
+        assert!(configured("cache-size=1,buffer-size=1").is_err());
+    }
 }

@@ -31,6 +31,7 @@ pub struct Options {
     pub subdir: Option<String>,
     pub cache_dir: Option<PathBuf>,
     pub cache_size: Option<u64>,
+    pub buffer_size: Option<u64>,
     pub timeout: Option<Duration>,
     pub attr_ttl: Option<Duration>,
     pub entry_ttl: Option<Duration>,
@@ -46,6 +47,7 @@ impl Default for Options {
             subdir: None,
             cache_dir: None,
             cache_size: None,
+            buffer_size: None,
             timeout: None,
             attr_ttl: None,
             entry_ttl: None,
@@ -156,6 +158,7 @@ impl Options {
             "subdir" => self.subdir = Some(needed(name, value, "DIRECTORY")?.to_string()),
             "cache-dir" => self.cache_dir = Some(needed(name, value, "DIRECTORY")?.into()),
             "cache-size" => self.cache_size = Some(size(name, value)?),
+            "buffer-size" => self.buffer_size = Some(size(name, value)?),
             "timeout" => self.timeout = Some(duration(name, value)?),
             "attr-cache" | "attr-timeout" => self.attr_ttl = Some(duration(name, value)?),
             // One time for all names, present or absent: the shortest that was asked for.
@@ -291,6 +294,7 @@ mod tests {
         assert_eq!(options.subdir.as_deref(), Some("a/b"));
         assert!(options.nonempty);
         assert_eq!(parse("cache-size=2GiB").cache_size, Some(2 << 30));
+        assert_eq!(parse("buffer_size=300").buffer_size, Some(300 << 20));
         assert_eq!(parse("cache-size=4k").cache_size, Some(4096));
         assert_eq!(parse("attr_timeout=1m").attr_ttl, Some(Duration::from_secs(60)));
         let shortest = parse("entry-cache=5,dir-entry-cache=300ms,negative_timeout=1");
