@@ -212,7 +212,7 @@ pub struct AttrChanges {
     pub size: Option<u64>,
     pub atime: Option<SetTime>,
     pub mtime: Option<SetTime>,
-    /// Only a client that keeps times under an exclusive lease sets it; else it is "now".
+    /// What a client that tells an access time late knows of it; never moves back. Else it is "now".
     pub ctime: Option<Timestamp>,
     /// Clear set-user-id, and set-group-id where the group may execute (the kernel asks for it).
     pub kill_suidgid: bool,

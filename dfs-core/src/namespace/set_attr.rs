@@ -42,7 +42,8 @@ pub(super) fn set_attr(tx: &mut Tx<'_>, ino: Ino, changes: &AttrChanges) -> Outc
     if let Some(time) = changes.mtime {
         row.mtime = at(time);
     }
-    row.ctime = changes.ctime.unwrap_or(now);
+    // A given time comes with an access time that a client tells late: what changed meanwhile counts.
+    row.ctime = changes.ctime.map_or(now, |given| row.ctime.max(given));
     Ok(Reply::Attr(tx.attr(ino)?))
 }
 

@@ -90,12 +90,12 @@ fn times() {
         ctime: Some(known),
         ..AttrChanges::default()
     };
-    let kept = w.set_attr(f, late(time(77))).expect("a file");
+    let kept = w.set_attr(f, late(time(1))).expect("a file");
     assert_eq!(
         (kept.atime, kept.ctime, kept.mtime),
         (time(3), after.ctime, after.mtime)
     );
-    let ahead = time(1 << 40);
+    let ahead = time(77);
     let given = w.set_attr(f, late(ahead)).expect("a file");
     assert_eq!((given.ctime, given.mtime), (ahead, after.mtime));
 }
