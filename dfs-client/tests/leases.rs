@@ -223,6 +223,37 @@ fn removed_files_are_released_many_at_a_time() {
 }
 
 #[test]
+fn dot_dot_is_right_also_in_a_directory_that_was_never_looked_up() {
+    let cluster = Cluster::start();
+    let (one, two) = (cluster.mount(), cluster.mount());
+    let dir = |parent: Ino, name: &[u8]| {
+        one.make(&root(), parent, name, FileKind::Directory, 0o755, 0, 0, b"")
+            .unwrap()
+            .attr
+            .ino
+    };
+    let (a, b) = (dir(Ino::ROOT, b"a"), dir(Ino::ROOT, b"b"));
+    let child = dir(a, b"child");
+    let above = || {
+        let opened = two.opendir(&root(), child).unwrap();
+        let mut found = None;
+        two.readdir(&root(), child, opened.fh, 0, false, &mut |slot| {
+            if slot.name == b".." {
+                found = Some(slot.ino);
+            }
+            true
+        })
+        .unwrap();
+        two.releasedir(child, opened.fh);
+        found
+    };
+    assert_eq!(above(), Some(a));
+    one.rename(&root(), a, b"child", b, b"moved", RenameMode::Replace)
+        .unwrap();
+    assert_eq!(above(), Some(b));
+}
+
+#[test]
 fn xattrs_and_modes_follow_changes_elsewhere() {
     let cluster = Cluster::start();
     let (one, two) = (cluster.mount(), cluster.mount());

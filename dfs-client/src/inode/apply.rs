@@ -253,7 +253,7 @@ impl Caches {
         self.with(attr.ino, |state| {
             state.set_attr(*attr);
             if name != b".." {
-                state.parent = Some(parent);
+                state.set_parent(parent);
             }
         });
     }
@@ -298,7 +298,7 @@ impl Caches {
     ) {
         let left = match (rename.mode, replaced) {
             (RenameMode::Exchange, Some((other, _))) => {
-                self.with(other, |state| state.parent = Some(rename.parent));
+                self.with(other, |state| state.set_parent(rename.parent));
                 Some(other)
             }
             (_, Some((gone, orphan))) => {
@@ -314,7 +314,7 @@ impl Caches {
         self.with(rename.new_parent, |state| {
             state.set_name(&rename.new_name, Some(moved))
         });
-        self.with(moved, |state| state.parent = Some(rename.new_parent));
+        self.with(moved, |state| state.set_parent(rename.new_parent));
     }
 
     fn listed(&self, directory: Ino, entries: &[DirEntry]) {
@@ -327,7 +327,7 @@ impl Caches {
             if let Some(attr) = entry.attr {
                 self.with(entry.ino, |state| {
                     state.set_attr(attr);
-                    state.parent = Some(directory);
+                    state.set_parent(directory);
                 });
             }
         }

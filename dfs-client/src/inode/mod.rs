@@ -73,7 +73,7 @@ pub(crate) struct State {
     pub xattr_names: Option<Vec<Vec<u8>>>,
     /// Entries of a directory; `None` is known to be absent.
     pub names: HashMap<Vec<u8>, Option<Ino>>,
-    /// Directory that the inode was last found in; for `..` of listings.
+    /// Directory that the inode was last found in, while the lease lasts; for `..` of listings.
     pub parent: Option<Ino>,
     /// Target of a symbolic link; never changes.
     pub target: Option<Vec<u8>>,
@@ -143,6 +143,7 @@ impl State {
         self.xattrs.clear();
         self.xattr_names = None;
         self.names.clear();
+        self.parent = None;
         self.atime = None;
         self.fresh = false;
     }
@@ -156,6 +157,13 @@ impl State {
             *known = ino;
         } else if self.names.len() < NAMES_MAX {
             self.names.insert(name.to_vec(), ino);
+        }
+    }
+
+    /// Remembers the directory that the inode is in.
+    pub fn set_parent(&mut self, parent: Ino) {
+        if self.lease > LeaseMode::None {
+            self.parent = Some(parent);
         }
     }
 

@@ -78,7 +78,7 @@ impl Vfs {
     ) -> FsResult<()> {
         let handle = self.handles.find(fh)?;
         let patience = self.patience(caller);
-        if !self.dots(&handle.inode, offset, sink) {
+        if offset < DOT_DOT && !self.dots(&handle.inode, offset, patience, sink)? {
             return Ok(());
         }
         let mut listing = handle.listing.lock();
@@ -106,16 +106,18 @@ impl Vfs {
     }
 
     /// `.` and `..`: whether the sink wants more.
-    fn dots(&self, inode: &Inode, offset: u64, sink: &mut dyn FnMut(DirSlot<'_>) -> bool) -> bool {
+    fn dots(
+        &self,
+        inode: &Inode,
+        offset: u64,
+        patience: Patience<'_>,
+        sink: &mut dyn FnMut(DirSlot<'_>) -> bool,
+    ) -> FsResult<bool> {
         let ino = self.outward(inode.ino);
-        let parent = inode.state.lock().parent;
-        let parent = if inode.ino == self.root {
-            ino
-        } else {
-            parent.map_or(ino, |ino| self.outward(ino))
-        };
+        let parent = self.outward(self.parent(inode, patience)?);
         let dots = [(DOT, ino, &b"."[..]), (DOT_DOT, parent, &b".."[..])];
-        dots.into_iter()
+        Ok(dots
+            .into_iter()
             .filter(|(cookie, ..)| *cookie > offset)
             .all(|(cookie, ino, name)| {
                 sink(DirSlot {
@@ -125,7 +127,37 @@ impl Vfs {
                     name,
                     entry: None,
                 })
-            })
+            }))
+    }
+
+    /// The directory above. One that was found by name is known; of another one (a handle that outlived what was
+    /// known, a move on another mount) the coordinator knows it.
+    fn parent(&self, inode: &Inode, patience: Patience<'_>) -> FsResult<Ino> {
+        if inode.ino == self.root {
+            return Ok(inode.ino);
+        }
+        {
+            let state = inode.state.lock();
+            if let Some(parent) = state.parent
+                && self.holds(&state, LeaseMode::Shared)
+            {
+                return Ok(parent);
+            }
+        }
+        let op = Op::Lookup {
+            parent: inode.ino,
+            name: b"..".to_vec(),
+        };
+        match self.session.call(op, patience) {
+            Ok(Reply::Entry { attr, .. }) => {
+                inode.state.lock().set_parent(attr.ino);
+                Ok(attr.ino)
+            }
+            Ok(_) => Err(FsError::Io),
+            // A removed directory may have outlived the one above.
+            Err(FsError::Stale) => Ok(inode.ino),
+            Err(error) => Err(error),
+        }
     }
 
     fn page(&self, inode: &Inode, after: u64, attrs: bool, patience: Patience<'_>) -> FsResult<Listing> {
