@@ -120,8 +120,7 @@ impl Data {
         }
         for run in missing.chunk_by(|one, next| one.0 + 1 == next.0) {
             let fetches = run.iter().map(|(_, fetch)| fetch.clone()).collect();
-            self.runtime
-                .spawn(self.clone().bring(chunk, run[0].0, fetches));
+            self.runtime.spawn(self.clone().bring(chunk, run[0].0, fetches));
         }
         blocks
     }

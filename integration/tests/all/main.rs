@@ -6,6 +6,7 @@ mod acls;
 mod administration;
 mod crash;
 mod directories;
+mod disk_cache;
 mod locks;
 mod luck;
 mod mappings;
