@@ -4,6 +4,7 @@
 mod cluster;
 
 use cluster::{Cluster, create, fsync, open, read, root, size, write};
+use dfs_client::config::{DiskCacheConfig, MountConfig};
 use dfs_client::vfs::Vfs;
 use dfs_core::ids::Ino;
 use dfs_core::op::AttrChanges;
@@ -110,8 +111,12 @@ impl File {
 }
 
 fn run(seed: u64, mounts: usize, steps: usize) {
+    run_with(seed, mounts, steps, |_| {});
+}
+
+fn run_with(seed: u64, mounts: usize, steps: usize, change: impl Fn(&mut MountConfig)) {
     let cluster = Cluster::start();
-    let mounts: Vec<Arc<Vfs>> = (0..mounts).map(|_| cluster.mount()).collect();
+    let mounts: Vec<Arc<Vfs>> = (0..mounts).map(|_| cluster.mount_with(&change)).collect();
     let mut handles = vec![create(&mounts[0], "file")];
     handles.extend(mounts[1..].iter().map(|vfs| open(vfs, "file", libc::O_RDWR)));
     let random = StdRng::seed_from_u64(seed);
@@ -127,7 +132,7 @@ fn run(seed: u64, mounts: usize, steps: usize) {
     }
     // What a mount that comes later sees is what was written.
     file.mounts.iter().for_each(|vfs| vfs.shutdown());
-    let late = cluster.mount();
+    let late = cluster.mount_with(&change);
     let handle = open(&late, "file", libc::O_RDONLY);
     assert!(
         read(&late, handle, 0, FILE_MAX as u32) == file.model,
@@ -146,6 +151,21 @@ fn one_mount_behaves_as_a_byte_array() {
 fn two_mounts_behave_as_one_byte_array() {
     for seed in 20..30 {
         run(seed, 2, 800);
+    }
+}
+
+#[test]
+fn two_mounts_with_content_on_a_local_disk_behave_as_one_byte_array() {
+    for seed in 40..46 {
+        let dir = tempfile::tempdir().unwrap();
+        run_with(seed, 2, 800, |config| {
+            // Next to no memory: what is not dirty comes from the disk.
+            config.buffer_size = 256 << 10;
+            config.disk_cache = Some(DiskCacheConfig {
+                dir: dir.path().to_path_buf(),
+                size: 16 << 20,
+            });
+        });
     }
 }
 

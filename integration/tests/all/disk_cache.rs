@@ -5,6 +5,7 @@ use integration::{Cluster, Mount, Room, patience};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 const BLOCK: usize = 64 << 10;
@@ -93,4 +94,54 @@ fn a_full_cache_disk_stops_nothing() {
         .filter(|line| line.contains("no disk cache until the next mount"));
     assert!(lines.count() >= 1, "it says why nothing is cached\n{log}");
     mount.unmount();
+}
+
+/// A disk that takes no write until this is dropped: writers of it hang.
+struct Frozen<'a>(&'a Disk);
+
+impl<'a> Frozen<'a> {
+    fn new(disk: &'a Disk) -> Self {
+        let frozen = Frozen(disk);
+        assert!(frozen.run("-f"), "fsfreeze");
+        frozen
+    }
+
+    fn run(&self, flag: &str) -> bool {
+        let mut command = Command::new("fsfreeze");
+        command
+            .arg(flag)
+            .arg(self.0.path())
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        self.run("-u");
+    }
+}
+
+#[test]
+fn a_cache_disk_that_hangs_stops_nothing() {
+    let room = Room::new();
+    let cluster = Cluster::start(room.path());
+    let disk = Disk::new(room.path(), "cache-disk", 96);
+    let mut mount = Mount::with(&cluster, room.path(), "mnt", "", &options(disk.path()));
+    write(&mount, "before", &content());
+    let plain = Mount::new(&cluster, room.path(), "plain");
+    let frozen = Frozen::new(&disk);
+    write(&plain, "other", &content());
+    let (name, other) = (mount.join("during"), mount.join("other"));
+    let during = move || {
+        std::fs::write(&name, content())?;
+        File::open(&name)?.sync_all()?;
+        std::fs::read(&other)
+    };
+    let found = patience::within("writing and reading", Duration::from_secs(15), during);
+    assert!(found.unwrap() == content());
+    drop(frozen);
+    mount.remount();
+    assert!(std::fs::read(mount.join("during")).unwrap() == content());
+    assert!(std::fs::read(mount.join("before")).unwrap() == content());
 }

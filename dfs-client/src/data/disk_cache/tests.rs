@@ -168,7 +168,6 @@ struct Faults {
     writes: AtomicU64,
     writes_max: Option<u64>,
     bad_reads: bool,
-    hangs: Duration,
 }
 
 /// A disk in memory.
@@ -179,7 +178,6 @@ struct Double {
 
 impl Media for Double {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        std::thread::sleep(self.faults.hangs);
         if self.faults.bad_reads {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
