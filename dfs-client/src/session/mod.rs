@@ -25,6 +25,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// How long the answer for a killed caller may still come. Without it a change on its way would take effect
+/// after its caller has died, before the eyes of a parent that cleans up.
+const DYING_WAIT: Duration = Duration::from_millis(300);
+
 /// Where replies and recalls go, in the order of the stream and before the caller of a reply wakes. Called from
 /// the stream's task: it must not block.
 pub(crate) trait Events: Send + Sync + 'static {
@@ -163,7 +167,11 @@ impl Session {
     }
 
     fn finish(&self, number: u64, slot: Slot<FsResult<Answer>>, patience: Patience<'_>) -> FsResult<Reply> {
-        match slot.wait(patience) {
+        let mut waited = slot.wait(patience);
+        if matches!(waited, Err(FsError::Interrupted)) {
+            waited = slot.wait(Patience::new(DYING_WAIT, None)).or(waited);
+        }
+        match waited {
             Ok(Ok(Answer::Reply(reply))) => Ok(reply),
             Ok(Ok(Answer::Lock(_))) => Err(FsError::Io),
             Ok(Err(error)) => Err(error),

@@ -5,7 +5,7 @@ use crate::data::Readahead;
 use crate::inode::Inode;
 use dfs_core::error::{FsError, FsResult};
 use parking_lot::{Mutex, RwLock};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +20,8 @@ pub(super) struct Handle {
     /// Losses of written data that this handle has reported.
     pub losses: AtomicU64,
     pub listing: Mutex<Listing>,
+    /// Who asked for `fcntl` locks through this handle and has not closed it since.
+    pub lock_owners: Mutex<HashSet<u64>>,
 }
 
 impl Handle {
@@ -30,6 +32,7 @@ impl Handle {
             readahead: Mutex::default(),
             losses: AtomicU64::new(losses),
             listing: Mutex::default(),
+            lock_owners: Mutex::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use crate::session::Session;
 use crate::wait::{Cancel, CancelGuard, Patience, Slot};
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::Ino;
-use dfs_core::lock::{Lock, LockType};
+use dfs_core::lock::{Lock, LockKind, LockType};
 use dfs_proto::convert::LockAction;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -138,6 +138,44 @@ impl Vfs {
         // Forgotten first: after a reconnect it must not be claimed again.
         self.caches.locks.granted(lock);
         self.lock_and_wait(lock, LockAction::Try, patience).map(|_| ())
+    }
+
+    /// To be told before a `fcntl` lock is asked for through the handle.
+    pub fn locks_through(&self, fh: u64, owner: u64) {
+        if let Ok(handle) = self.handles.find(fh) {
+            handle.lock_owners.lock().insert(owner);
+        }
+    }
+
+    /// A process closed the handle: with that its own locks are gone.
+    pub fn closed_by(&self, fh: u64, owner: u64) {
+        if let Ok(handle) = self.handles.find(fh) {
+            handle.lock_owners.lock().remove(&owner);
+        }
+    }
+
+    /// The last close, to be told before `release`. Processes have lost their locks by their own close; what is
+    /// left belongs to the open file itself, and the kernel does not name its owner at release.
+    pub fn locks_end(&self, fh: u64) {
+        let Ok(handle) = self.handles.find(fh) else {
+            return;
+        };
+        let owners = std::mem::take(&mut *handle.lock_owners.lock());
+        let ino = handle.inode.ino;
+        for owner in owners {
+            if self.caches.locks.holds(ino, LockKind::Posix, owner) {
+                let all = Lock {
+                    ino,
+                    owner,
+                    kind: LockKind::Posix,
+                    typ: LockType::Unlock,
+                    start: 0,
+                    end: u64::MAX,
+                    pid: 0,
+                };
+                give_back(&self.session, &self.caches, all);
+            }
+        }
     }
 
     fn lock_and_wait(

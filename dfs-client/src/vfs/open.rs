@@ -73,11 +73,14 @@ impl Vfs {
             self.declare(inode);
         }
         let fh = self.handles.insert(Handle::new(inode.clone(), flags, losses));
-        // Without a lease nobody would empty the kernel's pages: then it keeps none.
+        // Without a lease nobody would empty the kernel's pages: then it keeps none. Appends are placed by the size
+        // that counts, not by the one that the kernel believes: cached, it would keep them at the wrong place and
+        // cut one into two at a page's end.
+        let appends = flags & libc::O_APPEND != 0 && flags & libc::O_ACCMODE != libc::O_RDONLY;
         Opened {
             fh,
             keep_cache: leased,
-            direct_io: !leased,
+            direct_io: !leased || appends,
             cache_dir: false,
         }
     }

@@ -6,7 +6,7 @@ use crate::inode::Inode;
 use crate::wait::Patience;
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::{ChunkId, Ino};
-use dfs_core::op::{AllocateMode, Op, Reply};
+use dfs_core::op::{AllocateMode, AttrChanges, Op, Reply};
 use dfs_core::types::{LeaseMode, SIZE_MAX};
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ impl Vfs {
         let patience = self.patience(caller);
         let inode = &handle.inode;
         self.data.flush_and_wait(inode, patience)?;
+        self.drop_set_id_bits(caller, inode, patience)?;
         let _hold = Hold::new(inode);
         self.data.wait_for_flights(inode, patience)?;
         attr_of(self.call(
@@ -141,6 +142,7 @@ impl Vfs {
             .min(SIZE_MAX.saturating_sub(dst_offset));
         self.data.flush_and_wait(src, patience)?;
         self.data.flush_and_wait(dst, patience)?;
+        self.drop_set_id_bits(caller, dst, patience)?;
         let _holds = (Hold::new(src), Hold::new(dst));
         self.data.wait_for_flights(dst, patience)?;
         let op = Op::CopyRange {
@@ -154,6 +156,31 @@ impl Vfs {
             Reply::Copied { len, .. } => Ok(len),
             _ => Err(FsError::Io),
         }
+    }
+}
+
+impl Vfs {
+    /// The kernel says with a write whether set-id bits must go, but not with these calls.
+    fn drop_set_id_bits(
+        &self,
+        caller: &Caller<'_>,
+        inode: &Arc<Inode>,
+        patience: Patience<'_>,
+    ) -> FsResult<()> {
+        if caller.uid == 0 {
+            return Ok(());
+        }
+        let mode = self.acquire(inode, LeaseMode::Shared, patience)?.mode;
+        if mode & (libc::S_ISUID | libc::S_ISGID) == 0 {
+            return Ok(());
+        }
+        let changes = AttrChanges {
+            kill_suidgid: true,
+            ..AttrChanges::default()
+        };
+        let ino = inode.ino;
+        self.call(&[inode], Op::SetAttr { ino, changes }, patience)
+            .map(|_| ())
     }
 }
 

@@ -45,6 +45,7 @@ pub(super) fn allocate(
         row.mtime = now;
     }
     row.ctime = now;
+    tx.drop_capability(ino)?;
     Ok(Reply::Attr(tx.attr(ino)?))
 }
 

@@ -52,10 +52,13 @@ pub fn write(vfs: &Vfs, caller: &Caller<'_>, ino: Ino, write: &Write<'_>, sync: 
 }
 
 pub fn flush(vfs: &Vfs, caller: &Caller<'_>, ino: Ino, handle: u64, lock_owner: u64) -> FsResult<Done> {
-    vfs.flush(caller, ino, handle, lock_owner).map(|()| Done)
+    let flushed = vfs.flush(caller, ino, handle, lock_owner);
+    vfs.closed_by(handle, lock_owner);
+    flushed.map(|()| Done)
 }
 
 pub fn release(vfs: &Vfs, _caller: &Caller<'_>, ino: Ino, release: &Release) -> FsResult<Done> {
+    vfs.locks_end(release.handle);
     vfs.release(
         ino,
         release.handle,

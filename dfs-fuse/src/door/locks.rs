@@ -68,6 +68,9 @@ pub fn set(vfs: &Vfs, req: &Request<'_>, request: &LockRequest, wait: bool, repl
         Ok(wanted) => wanted,
         Err(error) => return reply.error(super::errno(error)),
     };
+    if wanted.kind == LockKind::Posix && wanted.typ != LockType::Unlock {
+        vfs.locks_through(request.handle, wanted.owner);
+    }
     let cancel = super::cancel(req);
     let caller = Caller {
         uid: req.uid,

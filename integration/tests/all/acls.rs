@@ -79,6 +79,15 @@ fn set_id_bits_go_when_somebody_else_writes() {
     sh(&scene, "chown root f; chmod 6777 f");
     assert!(nobody(&scene, "truncate -s 3 f"));
     assert_eq!(scene.join("f").metadata().unwrap().mode() & 0o6000, 0);
+    for command in ["fallocate -l 100 f", "fallocate -p -l 1 f"] {
+        sh(&scene, "chmod 6777 f");
+        assert!(nobody(&scene, command));
+        assert_eq!(
+            scene.join("f").metadata().unwrap().mode() & 0o6000,
+            0,
+            "{command}"
+        );
+    }
 }
 
 // S7

@@ -130,6 +130,25 @@ fn posix_ranges_are_exact_and_getlk_names_the_holder() {
 
 // S21
 #[test]
+fn locks_of_an_open_file_end_with_its_last_close() {
+    let scene = Scene::new();
+    let second = scene.second();
+    let path = scene.join("f");
+    let held = file(&path);
+    fcntl(&held, libc::F_OFD_SETLK, &mut range(libc::F_WRLCK, 0, 10)).unwrap();
+    let copy = held.try_clone().unwrap();
+    drop(held);
+    let far = file(&second.join("f"));
+    let try_far = || fcntl(&far, libc::F_OFD_SETLK, &mut range(libc::F_WRLCK, 5, 1));
+    assert!(try_far().is_err(), "a copy of the descriptor keeps it");
+    drop(copy);
+    patience::until_true("the lock has gone with the open file", LIMIT, || {
+        try_far().is_ok()
+    });
+}
+
+// S21
+#[test]
 fn posix_locks_block_wake_and_die_with_their_process_on_both_mounts() {
     let scene = Scene::new();
     let second = scene.second();

@@ -48,6 +48,30 @@ fn every_kind_of_change_is_seen_at_once() {
     }
 }
 
+// S10, S20
+#[test]
+fn whole_pages_appended_in_turns_are_read_where_they_are() {
+    const PAGE: usize = 4096;
+    let scene = Scene::new();
+    let second = scene.second();
+    File::create(scene.join("log")).unwrap();
+    let append = |mount: &std::path::Path| File::options().append(true).open(mount.join("log")).unwrap();
+    let mut logs = [append(scene.path()), append(second.path())];
+    let mut wanted = Vec::new();
+    for round in 0..6u8 {
+        for (log, pages) in logs.iter_mut().zip([1, 2]) {
+            let record = vec![b'a' + 2 * round + pages as u8; pages * PAGE];
+            log.write_all(&record).unwrap();
+            wanted.extend(record);
+            for mount in [scene.path(), second.path()] {
+                let read = std::fs::read(mount.join("log")).unwrap();
+                let wrong = read.iter().zip(&wanted).position(|(a, b)| a != b);
+                assert_eq!((read.len(), wrong), (wanted.len(), None), "round {round}");
+            }
+        }
+    }
+}
+
 // S10
 #[test]
 fn two_writers_of_one_file_lose_nothing() {
