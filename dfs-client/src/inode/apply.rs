@@ -56,6 +56,10 @@ impl Events for Caches {
     }
 
     fn recalled(&self, ino: Ino, keep: LeaseMode, number: u64) {
+        if number == 0 {
+            self.releases.removed(ino);
+            return;
+        }
         // The mark is set here, in stream order; the work is done by a recall thread.
         let inode = self.table.find(ino);
         if let Some(inode) = &inode {
@@ -298,7 +302,10 @@ impl Caches {
     ) {
         let left = match (rename.mode, replaced) {
             (RenameMode::Exchange, Some((other, _))) => {
-                self.with(other, |state| state.set_parent(rename.parent));
+                self.with(other, |state| {
+                    state.set_parent(rename.parent);
+                    state.found_as(rename.parent, &rename.name);
+                });
                 Some(other)
             }
             (_, Some((gone, orphan))) => {
@@ -314,7 +321,10 @@ impl Caches {
         self.with(rename.new_parent, |state| {
             state.set_name(&rename.new_name, Some(moved))
         });
-        self.with(moved, |state| state.set_parent(rename.new_parent));
+        self.with(moved, |state| {
+            state.set_parent(rename.new_parent);
+            state.found_as(rename.new_parent, &rename.new_name);
+        });
     }
 
     fn listed(&self, directory: Ino, entries: &[DirEntry]) {

@@ -26,6 +26,10 @@ const XATTRS_MAX: usize = 64;
 /// Most extents of one file that are kept; then they are asked for again.
 const EXTENTS_MAX: usize = 65_536;
 
+/// Most names of one inode that are kept to have the kernel drop them: files with more links are rare, and are then
+/// held until the kernel drops them by itself.
+const KNOWN_AS_MAX: usize = 4;
+
 /// One inode. `state` has this one owner; `changed` tells of everything that a thread may wait for in it.
 pub(crate) struct Inode {
     pub ino: Ino,
@@ -75,6 +79,8 @@ pub(crate) struct State {
     pub names: HashMap<Vec<u8>, Option<Ino>>,
     /// Directory that the inode was last found in, while the lease lasts; for `..` of listings.
     pub parent: Option<Ino>,
+    /// Names by which the kernel may know the inode, the newest last.
+    pub known_as: Vec<(Ino, Box<[u8]>)>,
     /// Target of a symbolic link; never changes.
     pub target: Option<Vec<u8>>,
     pub content: Content,
@@ -158,6 +164,18 @@ impl State {
         } else if self.names.len() < NAMES_MAX {
             self.names.insert(name.to_vec(), ino);
         }
+    }
+
+    /// The kernel was given the inode by this name.
+    pub fn found_as(&mut self, parent: Ino, name: &[u8]) {
+        let same = |(dir, known): &(Ino, Box<[u8]>)| *dir == parent && **known == *name;
+        if name.is_empty() || self.known_as.iter().any(same) {
+            return;
+        }
+        if self.known_as.len() >= KNOWN_AS_MAX {
+            self.known_as.remove(0);
+        }
+        self.known_as.push((parent, name.into()));
     }
 
     /// Remembers the directory that the inode is in.

@@ -5,10 +5,11 @@
 use super::Inode;
 use super::apply::Caches;
 use crate::session::Session;
+use crate::vfs::KernelCache;
 use dfs_core::ids::Ino;
 use dfs_core::op::Op;
 use dfs_core::types::LeaseMode;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,12 +23,21 @@ const BATCH: usize = 256;
 pub(crate) struct Releases {
     queue: Mutex<Vec<Ino>>,
     filled: tokio::sync::Notify,
+    /// Inodes that lost their last name on another mount.
+    removed: Mutex<Vec<Ino>>,
+    any_removed: tokio::sync::Notify,
 }
 
 impl Releases {
     pub fn push(&self, ino: Ino) {
         self.queue.lock().push(ino);
         self.filled.notify_one();
+    }
+
+    /// The inode, which is held here, lost its last name on another mount.
+    pub fn removed(&self, ino: Ino) {
+        self.removed.lock().push(ino);
+        self.any_removed.notify_one();
     }
 
     async fn next(&self) -> Vec<Ino> {
@@ -42,6 +52,31 @@ impl Releases {
                 return batch;
             }
             self.filled.notified().await;
+        }
+    }
+}
+
+/// Has the kernel drop the names of what others removed: it would keep a name, and the inode with it, until it is
+/// short of memory.
+pub(crate) async fn drop_removed(caches: Arc<Caches>, kernel: Arc<RwLock<Option<Arc<dyn KernelCache>>>>) {
+    loop {
+        caches.releases.any_removed.notified().await;
+        let removed = std::mem::take(&mut *caches.releases.removed.lock());
+        let Some(kernel) = kernel.read().clone() else {
+            continue;
+        };
+        let caches = caches.clone();
+        // The kernel may have to wait for requests on the directories that it sent us.
+        let deed = move || {
+            for inode in removed.iter().filter_map(|ino| caches.table.find(*ino)) {
+                let names = std::mem::take(&mut inode.state.lock().known_as);
+                for (parent, name) in names {
+                    kernel.drop_entry(parent, &name);
+                }
+            }
+        };
+        if tokio::task::spawn_blocking(deed).await.is_err() {
+            tracing::error!("names of removed files stay in the kernel's cache");
         }
     }
 }

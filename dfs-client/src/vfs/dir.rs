@@ -94,7 +94,7 @@ impl Vfs {
                 }
             };
             for entry in &listing.entries[place..] {
-                if !self.slot(entry, plus, sink) {
+                if !self.slot(&handle.inode, entry, plus, sink) {
                     return Ok(());
                 }
                 cookie = entry.cookie;
@@ -186,8 +186,18 @@ impl Vfs {
     }
 
     /// Whether the sink took the entry.
-    fn slot(&self, entry: &DirEntry, plus: bool, sink: &mut dyn FnMut(DirSlot<'_>) -> bool) -> bool {
-        let attributes = if plus { self.leased_entry(entry.ino) } else { None };
+    fn slot(
+        &self,
+        directory: &Inode,
+        entry: &DirEntry,
+        plus: bool,
+        sink: &mut dyn FnMut(DirSlot<'_>) -> bool,
+    ) -> bool {
+        let attributes = if plus {
+            self.leased_entry(directory, entry)
+        } else {
+            None
+        };
         let counted = attributes.is_some();
         let taken = sink(DirSlot {
             ino: self.outward(entry.ino),
@@ -204,8 +214,8 @@ impl Vfs {
 
     /// The attributes that a lease keeps true, counted as a lookup. Without a lease the page's own may be old, and
     /// the kernel asks again by name.
-    fn leased_entry(&self, ino: Ino) -> Option<Entry> {
-        let inode = self.caches.table.find(ino)?;
+    fn leased_entry(&self, directory: &Inode, entry: &DirEntry) -> Option<Entry> {
+        let inode = self.caches.table.find(entry.ino)?;
         let mut state = inode.state.lock();
         if !self.holds(&state, LeaseMode::Shared) {
             return None;
@@ -213,6 +223,7 @@ impl Vfs {
         let attr = state.attr()?;
         state.lookups += 1;
         state.fills += 1;
+        state.found_as(directory.ino, &entry.name);
         // The name is looked up again when it is used: that is answered from memory.
         Some(Entry {
             attr: self.shown(attr),

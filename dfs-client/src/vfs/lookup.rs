@@ -57,15 +57,14 @@ impl Vfs {
         if told {
             return Ok(Some(entry));
         }
-        match self.session.call(Op::GetAttr { ino: attr.ino }, patience) {
-            Ok(_) => Ok(Some(entry)),
-            Err(error) => {
-                self.forgotten(attr.ino, 1);
-                match error {
-                    FsError::Stale => Ok(None),
-                    error => Err(error),
-                }
-            }
+        let outcome = self.session.call(Op::GetAttr { ino: attr.ino }, patience);
+        if matches!(&outcome, Ok(Reply::Attr(attr)) if attr.nlink > 0) {
+            return Ok(Some(entry));
+        }
+        self.forgotten(attr.ino, 1);
+        match outcome {
+            Ok(_) | Err(FsError::Stale) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -93,6 +92,7 @@ impl Vfs {
         let attr = state.attr()?;
         state.lookups += 1;
         state.fills += 1;
+        state.found_as(parent.ino, name);
         let attr_ttl = self.attr_ttl(&state);
         Some(Found::Entry(Entry {
             attr: self.shown(attr),
@@ -113,6 +113,7 @@ impl Vfs {
             let mut state = child.state.lock();
             state.lookups += 1;
             state.fills += 1;
+            state.found_as(parent.ino, name);
             (self.attr_with_ttl(&state, attr), state.is_untold())
         };
         if untold {

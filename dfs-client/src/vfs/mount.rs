@@ -69,6 +69,10 @@ impl Vfs {
         Arc::new(recaller).start(recalled)?;
         tasks.spawn(data.clone().run_flusher());
         tasks.spawn(crate::inode::release::run(session.clone(), caches.clone()));
+        tasks.spawn(crate::inode::release::drop_removed(
+            caches.clone(),
+            kernel.clone(),
+        ));
         let mut vfs = Vfs {
             session,
             caches,
@@ -182,5 +186,9 @@ impl KernelCache for Outward {
 
     fn invalidate_entry(&self, parent: Ino, name: &[u8]) {
         self.inner.invalidate_entry(self.number(parent), name);
+    }
+
+    fn drop_entry(&self, parent: Ino, name: &[u8]) {
+        self.inner.drop_entry(self.number(parent), name);
     }
 }

@@ -78,12 +78,16 @@ pub struct StatFs {
 }
 
 /// The kernel's caches, as the recall of a lease needs them. Calls may block; they come only from threads that
-/// serve recalls.
+/// serve recalls or tend to removed inodes.
 pub trait KernelCache: Send + Sync {
     /// Drops attributes and pages.
     fn invalidate_inode(&self, ino: Ino);
-    /// Drops a name, or its absence.
+    /// Has a name, or its absence, looked up again at its next use.
     fn invalidate_entry(&self, parent: Ino, name: &[u8]);
+    /// Drops a name whose inode was removed, so that the inode is forgotten as soon as nobody uses it.
+    fn drop_entry(&self, parent: Ino, name: &[u8]) {
+        self.invalidate_entry(parent, name);
+    }
 }
 
 /// Why a mount could not begin.

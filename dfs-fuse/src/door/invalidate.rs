@@ -1,5 +1,5 @@
-//! The kernel's caches as the client's recalls see them. Called from the client's recall threads only, which wait here
-//! until the kernel has let go.
+//! The kernel's caches as the client's recalls see them. Called from threads of the client that serve no request; they wait
+//! here until the kernel has let go.
 
 use dfs_client::vfs::KernelCache;
 use dfs_core::ids::Ino;
@@ -41,6 +41,14 @@ impl KernelCache for Invalidate {
             parent: parent.0,
             name: name.to_vec(),
             expire: self.expire,
+        });
+    }
+
+    fn drop_entry(&self, parent: Ino, name: &[u8]) {
+        self.tell(Notice::Entry {
+            parent: parent.0,
+            name: name.to_vec(),
+            expire: false,
         });
     }
 }

@@ -268,3 +268,38 @@ fn append_truncate_and_direct_io_agree() {
     assert_eq!(cached.len(), 12288);
     assert!(cached[..8192].iter().all(|b| *b == 0) && cached[8192..].iter().all(|b| *b == 0x42));
 }
+
+// S3, S28
+#[test]
+fn what_another_mount_only_looked_at_gives_its_space_back_when_it_is_removed() {
+    let scene = Scene::new();
+    let second = scene.second();
+    let dir = scene.join("dir");
+    std::fs::create_dir(&dir).unwrap();
+    let before = used(&scene);
+    let names: Vec<String> = (0..40).map(|n| format!("f{n}")).collect();
+    for name in &names {
+        let mut file = create(&dir.join(name));
+        file.write_all(&vec![4; MIB as usize]).unwrap();
+        file.sync_all().unwrap();
+    }
+    let limit = Duration::from_secs(30);
+    for (count, name) in names.iter().enumerate() {
+        // The kernel learns of them by listing, by name, and by reading.
+        let path = second.join("dir").join(name);
+        match count % 3 {
+            0 => assert_eq!(path.metadata().unwrap().len(), MIB),
+            1 => assert_eq!(std::fs::read(&path).unwrap().len() as u64, MIB),
+            _ => assert_eq!(second.join("dir").read_dir().unwrap().count(), names.len()),
+        }
+    }
+    patience::until_true("statfs shows the files", limit, || {
+        used(&scene) >= before + 38 * MIB
+    });
+    for name in &names {
+        std::fs::remove_file(dir.join(name)).unwrap();
+    }
+    patience::until_true("the space of removed files comes back", limit, || {
+        used(&scene) <= before + 2 * MIB
+    });
+}

@@ -110,6 +110,7 @@ impl Executor {
         if changed {
             self.consume_ino(&execution);
             self.add_effects(&execution.effects);
+            self.tell_holders(pending.caller.session(), &pending.op, &execution.effects);
         }
         let index = if changed {
             self.batch.index

@@ -3,10 +3,17 @@
 use super::Executor;
 use super::session::Outgoing;
 use dfs_core::ids::{Index, Ino, SessionId};
+use dfs_core::keys::{self, Key};
+use dfs_core::op::Op;
+use dfs_core::rows::OrphanRow;
 use dfs_core::types::LeaseMode;
+use dfs_core::view::Effects;
 use dfs_proto::v1::{self, server_message::Message};
 use std::collections::HashMap;
 use std::time::Instant;
+
+/// The number of a message that asks for nothing: an inode has lost its last name.
+const NO_RECALL: u64 = 0;
 
 #[derive(Clone, Copy)]
 pub struct Recall {
@@ -67,6 +74,31 @@ impl Executor {
                 pressed,
             },
         );
+        self.send_recall(session, ino, keep, number);
+    }
+
+    /// Tells other sessions that an inode which they hold has lost its last name: their kernels may know it by a
+    /// name that nobody looks up again, and would hold it for ever.
+    pub(super) fn tell_holders(&mut self, me: SessionId, op: &Op, effects: &Effects) {
+        if !matches!(op, Op::Unlink(_) | Op::Rmdir { .. } | Op::Rename(_)) {
+            return;
+        }
+        for (key, value) in &effects.rows {
+            let (Some(Key::Orphan(ino)), Some(value)) = (keys::parse(key), value) else {
+                continue;
+            };
+            match OrphanRow::decode(key, value) {
+                Ok(orphan) => {
+                    for holder in orphan.holders.into_iter().filter(|holder| *holder != me) {
+                        self.send_recall(holder, ino, LeaseMode::None, NO_RECALL);
+                    }
+                }
+                Err(error) => tracing::error!(%error, "an effect does not decode"),
+            }
+        }
+    }
+
+    fn send_recall(&mut self, session: SessionId, ino: Ino, keep: LeaseMode, number: u64) {
         let recall = v1::Recall {
             ino: ino.0,
             keep: v1::LeaseMode::from(keep).into(),
