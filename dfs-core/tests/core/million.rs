@@ -47,7 +47,8 @@ fn a_million_entries_are_listed_in_bounded_pages_while_others_come_and_go() {
         }
     }
     for (number, times) in seen.iter().enumerate() {
-        let removed = number as u32 % REMOVED_EVERY == 0 && (number as u32) < pages * REMOVED_EVERY;
+        let removed =
+            (number as u32).is_multiple_of(REMOVED_EVERY) && (number as u32) < pages * REMOVED_EVERY;
         assert!(
             *times == 1 || removed && *times == 0,
             "{number} was listed {times} times"

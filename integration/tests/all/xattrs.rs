@@ -21,8 +21,14 @@ fn user_attributes_are_set_replaced_listed_and_removed() {
     );
     sys::set_xattr(&path, "user.a", b"two", libc::XATTR_REPLACE).unwrap();
     let both = libc::XATTR_CREATE | libc::XATTR_REPLACE;
-    assert_eq!(sys::errno(sys::set_xattr(&path, "user.a", b"x", both)), libc::EEXIST);
-    assert_eq!(sys::errno(sys::set_xattr(&path, "user.b", b"x", both)), libc::ENODATA);
+    assert_eq!(
+        sys::errno(sys::set_xattr(&path, "user.a", b"x", both)),
+        libc::EEXIST
+    );
+    assert_eq!(
+        sys::errno(sys::set_xattr(&path, "user.b", b"x", both)),
+        libc::ENODATA
+    );
     sys::set_xattr(&path, "user.empty", b"", 0).unwrap();
     let large: Vec<u8> = (0..60_000u32).map(|n| n as u8).collect();
     sys::set_xattr(&path, "user.large", &large, 0).unwrap();
