@@ -37,6 +37,8 @@ pub(crate) enum Recalled {
     /// The session was lost: nothing in the kernel's caches is protected any more.
     Everything,
     /// The mount ends; each thread takes one.
+    /// An append landed elsewhere than where the kernel has cached it.
+    Misplaced(Arc<Inode>),
     Stop,
 }
 
@@ -85,6 +87,9 @@ impl Recaller {
                 number,
                 ..
             } => self.give_back(&inode, keep, number),
+            Recalled::Misplaced(inode) => {
+                self.invalidate(&inode, Vec::new(), INVALIDATE_TIMEOUT);
+            }
             Recalled::Stop => {}
             Recalled::Everything => {
                 for inode in self.data.caches.table.all() {

@@ -20,17 +20,21 @@ use std::time::Duration;
 /// Threads for the network and for checksums of uploads.
 const ASYNC_THREADS: usize = 4;
 
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let threads = std::thread::available_parallelism()
+        .map_or(2, usize::from)
+        .clamp(2, ASYNC_THREADS);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("dfs-async")
+        .enable_all()
+        .build()
+}
+
 impl Vfs {
     /// Connects, resolves the directory and starts the threads. Returns when the file system can be used.
     pub fn start(config: MountConfig) -> Result<Arc<Vfs>, MountError> {
-        let threads = std::thread::available_parallelism()
-            .map_or(2, usize::from)
-            .clamp(2, ASYNC_THREADS);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
-            .thread_name("dfs-async")
-            .enable_all()
-            .build()?;
+        let runtime = runtime()?;
         let session = Session::new(Settings {
             coordinators: config.coordinators.clone(),
             volume: config.volume.clone(),

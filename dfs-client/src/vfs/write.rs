@@ -84,6 +84,10 @@ impl Vfs {
             return Err(error);
         }
         let offset = if how.has(libc::O_APPEND) {
+            // A handle opened for appending is direct; one that fcntl made so is cached.
+            if offset != attr.size && handle.flags & libc::O_APPEND == 0 {
+                let _ = self.caches.recalls.send(Recalled::Misplaced(handle.inode.clone()));
+            }
             attr.size
         } else {
             offset
