@@ -36,9 +36,9 @@ pub(crate) enum Recalled {
     },
     /// The session was lost: nothing in the kernel's caches is protected any more.
     Everything,
-    /// The mount ends; each thread takes one.
     /// An append landed elsewhere than where the kernel has cached it.
     Misplaced(Arc<Inode>),
+    /// The mount ends; each thread takes one.
     Stop,
 }
 

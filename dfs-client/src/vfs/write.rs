@@ -2,6 +2,7 @@
 
 use super::handle::Handle;
 use super::{Caller, Vfs, WAIT_TICK, now};
+use crate::inode::recall::Recalled;
 use crate::wait::Patience;
 use dfs_core::chunk::CHUNK_MAX;
 use dfs_core::error::{FsError, FsResult};
@@ -86,7 +87,10 @@ impl Vfs {
         let offset = if how.has(libc::O_APPEND) {
             // A handle opened for appending is direct; one that fcntl made so is cached.
             if offset != attr.size && handle.flags & libc::O_APPEND == 0 {
-                let _ = self.caches.recalls.send(Recalled::Misplaced(handle.inode.clone()));
+                let _ = self
+                    .caches
+                    .recalls
+                    .send(Recalled::Misplaced(handle.inode.clone()));
             }
             attr.size
         } else {
