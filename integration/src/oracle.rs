@@ -122,7 +122,10 @@ impl Oracle {
             folder.file_name().unwrap().display(),
             self.version + 1
         );
-        std::fs::create_dir_all(&folder)?;
+        // Never its parents: where the mount has just been taken away they are the bare mountpoint's.
+        if !folder.is_dir() {
+            std::fs::create_dir(&folder)?;
+        }
         let (version, bytes) = self.begin(&name, random);
         let file = File::create(dir.join(&name))?;
         for (at, part) in bytes.chunks(40_000).enumerate() {
