@@ -25,7 +25,7 @@ async fn info(path: &Path, json: bool) -> Result<u8, Failure> {
     let attr = found.attr.and_then(|attr| Attr::try_from(attr).ok());
     let attr = attr.ok_or_else(|| Failure::Usage("the coordinator sent no attributes".to_string()))?;
     if json {
-        println!("{:#}", as_json(&attr, &found));
+        say!("{:#}", as_json(&attr, &found));
     } else {
         print(path, &attr, &found);
     }
@@ -137,8 +137,8 @@ fn as_json(attr: &Attr, found: &v1::InspectReply) -> Value {
 }
 
 fn print(path: &Path, attr: &Attr, found: &v1::InspectReply) {
-    println!("{}", path.display());
-    println!(
+    say!("{}", path.display());
+    say!(
         "inode {}: {}, mode {:04o}, {} links, owner {}:{}, {} ({} allocated), version {}",
         attr.ino,
         kind(attr.kind),
@@ -151,10 +151,10 @@ fn print(path: &Path, attr: &Attr, found: &v1::InspectReply) {
         attr.version,
     );
     for name in &found.xattrs {
-        println!("xattr {}", String::from_utf8_lossy(name));
+        say!("xattr {}", String::from_utf8_lossy(name));
     }
     for extent in &found.extents {
-        println!(
+        say!(
             "extent {}+{}: chunk {} at {}",
             extent.offset,
             extent.len,
@@ -163,10 +163,10 @@ fn print(path: &Path, attr: &Attr, found: &v1::InspectReply) {
         );
     }
     if found.more_extents {
-        println!("(more extents follow)");
+        say!("(more extents follow)");
     }
     for chunk in &found.chunks {
-        println!(
+        say!(
             "chunk {}: {}, {} live in {} extents, sha256 {}",
             chunk_name(chunk.id),
             size(u64::from(chunk.len)),
@@ -181,7 +181,7 @@ fn print(path: &Path, attr: &Attr, found: &v1::InspectReply) {
                 ""
             };
             let alive = if member.alive { "alive" } else { "dead" };
-            println!("  on node {}, {alive}{missing}", place(member));
+            say!("  on node {}, {alive}{missing}", place(member));
         }
     }
 }

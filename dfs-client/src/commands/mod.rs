@@ -1,6 +1,13 @@
 //! The commands that need no kernel: `dfs info`, `dfs status`, `dfs fsck`, `dfs sync`. The `dfs` executable parses
 //! its command line and calls `run`, which prints and returns the process's exit code.
 
+/// Prints a line. A reader that has seen enough (`dfs status | head`) ends the command quietly.
+macro_rules! say {
+    ($($line:tt)*) => {
+        crate::commands::line(format_args!($($line)*))
+    };
+}
+
 pub mod fsck;
 pub mod info;
 pub mod status;
@@ -72,6 +79,17 @@ async fn connect(source: &Source) -> Result<(Admin, v1::StatusReply), Failure> {
         coordinators: source.coordinators.join(","),
         reason,
     })
+}
+
+fn line(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let Err(error) = writeln!(std::io::stdout().lock(), "{text}") else {
+        return;
+    };
+    if error.kind() != std::io::ErrorKind::BrokenPipe {
+        eprintln!("dfs: cannot print the answer: {error}");
+    }
+    std::process::exit(COULD_NOT.into());
 }
 
 /// Runs a command's work and turns its outcome into an exit code.

@@ -14,7 +14,7 @@ pub fn run(given: Option<&str>, json: bool) -> ExitCode {
 async fn status(given: Option<&str>, json: bool) -> Result<u8, Failure> {
     let (_, status) = connect(&target::volume(given)?).await?;
     if json {
-        println!("{:#}", as_json(&status));
+        say!("{:#}", as_json(&status));
     } else {
         print(&status);
     }
@@ -87,11 +87,11 @@ fn session(status: &v1::SessionStatus) -> Value {
 
 fn print(status: &v1::StatusReply) {
     let usage = status.usage.unwrap_or_default();
-    println!("volume {}: {}", status.volume, status.health);
+    say!("volume {}: {}", status.volume, status.health);
     for reason in &status.reasons {
-        println!("  {reason}");
+        say!("  {reason}");
     }
-    println!(
+    say!(
         "capacity: {} used, {} available of {}; {} inodes; {} copies, at least {} per write",
         size(usage.used_bytes),
         size(usage.available_bytes),
@@ -100,18 +100,21 @@ fn print(status: &v1::StatusReply) {
         status.replication,
         status.min_replicas,
     );
-    println!(
+    say!(
         "metadata: term {}, log at {}, checkpoint at {}",
-        status.term, status.log_index, status.checkpoint_index
+        status.term,
+        status.log_index,
+        status.checkpoint_index
     );
-    println!(
+    say!(
         "chunks: {} copies missing, {} chunks awaiting deletion",
-        status.chunks_missing_copies, status.chunks_awaiting_deletion
+        status.chunks_missing_copies,
+        status.chunks_awaiting_deletion
     );
-    println!("datanodes:");
+    say!("datanodes:");
     for node in &status.nodes {
         let known = node.node.clone().unwrap_or_default();
-        println!(
+        say!(
             "  {} {}: {} used, {} free, {} chunks{}",
             place(&known),
             if known.alive { "alive" } else { "dead" },
@@ -125,9 +128,9 @@ fn print(status: &v1::StatusReply) {
             },
         );
     }
-    println!("clients:");
+    say!("clients:");
     for session in &status.sessions {
-        println!(
+        say!(
             "  {} {}: {} leases, {} locks",
             session.client,
             if session.connected { "connected" } else { "silent" },

@@ -25,7 +25,7 @@ fn sync(path: &Path, json: bool) -> Result<u8, Failure> {
         return Err(failed(std::io::Error::last_os_error()));
     }
     if json {
-        println!("{}", serde_json::json!({ "mountpoint": what, "synced": true }));
+        say!("{}", serde_json::json!({ "mountpoint": what, "synced": true }));
     }
     Ok(CLEAN)
 }

@@ -108,7 +108,7 @@ impl Report<'_> {
                 })
             })
             .collect();
-        println!(
+        say!(
             "{:#}",
             json!({
                 "clean": self.problems.is_empty() && copies.is_empty() && self.copies.unreachable.is_empty(),
@@ -127,21 +127,23 @@ impl Report<'_> {
 
     fn print(&self, repair: bool) {
         for problem in self.problems {
-            println!("{problem}");
+            say!("{problem}");
         }
         for (copy, path) in self.copies.bad.iter().zip(self.paths) {
             let good = self.copies.good.get(&copy.chunk).copied().unwrap_or(0);
             let lost = if good == 0 { "; NO GOOD COPY IS LEFT" } else { "" };
-            println!(
+            say!(
                 "{path}: chunk {} on node {}: {}{lost}",
-                copy.chunk, copy.node, copy.reason
+                copy.chunk,
+                copy.node,
+                copy.reason
             );
         }
         for reason in &self.copies.unreachable {
-            println!("not checked: {reason}");
+            say!("not checked: {reason}");
         }
         let problems = self.problems.len() + self.copies.bad.len() + self.copies.unreachable.len();
-        println!(
+        say!(
             "{} rows, {} chunks ({}), {} copies verified, {} awaiting repair: {}",
             self.rows,
             self.chunks,
@@ -155,7 +157,7 @@ impl Report<'_> {
             },
         );
         if !self.copies.bad.is_empty() && !repair {
-            println!("`dfs fsck --repair` has bad copies replaced from good ones");
+            say!("`dfs fsck --repair` has bad copies replaced from good ones");
         }
     }
 }
