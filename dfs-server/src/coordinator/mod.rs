@@ -3,6 +3,7 @@
 //! role.
 
 mod checkpoint;
+mod clock;
 mod executor;
 mod inbox;
 mod limits;
@@ -19,16 +20,16 @@ pub use settings::{Args, Settings};
 
 use crate::config::Fatal;
 use crate::config::data_dir::DataDir;
+use clock::{Now, wall_clock};
 use dfs_core::ids::{ChunkId, NodeId, Term};
-use dfs_core::types::Timestamp;
-use executor::{Event, Executor, Fault};
+use executor::{Event, Executor, Fault, Recovery};
 use inbox::Inbox;
 use recovery::Recovered;
 use state::Store;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
@@ -64,14 +65,6 @@ pub struct Handle {
     pub bad_copies: mpsc::Sender<BadCopy>,
 }
 
-fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp {
-        secs: since.as_secs() as i64,
-        nanos: since.subsec_nanos(),
-    }
-}
-
 impl Coordinator {
     /// Recovers the volume in the settings' directory and starts the executor.
     pub fn start(dir: DataDir, settings: Settings, init: bool) -> Result<Coordinator, Fatal> {
@@ -87,10 +80,14 @@ impl Coordinator {
         let executor = Executor::new(
             settings.clone(),
             inbox.clone(),
-            writer,
-            store.clone(),
-            term,
+            Box::new(writer),
+            Recovery {
+                applied: store.applied().map_err(|error| Fatal(error.to_string()))?,
+                view: Box::new(store.clone()),
+                term,
+            },
             disk_low,
+            Now::read(),
         )
         .map_err(|error| Fatal(error.to_string()))?;
         let (tell, ended) = oneshot::channel();

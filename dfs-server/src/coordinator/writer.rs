@@ -32,6 +32,15 @@ pub struct WriterCounts {
     pub first: AtomicU64,
 }
 
+/// Where the executor's records go. Each job's end is told as a `Completion`, in order.
+pub trait Appender: Send {
+    /// Hands over a job and does not wait.
+    fn give(&self, job: Job);
+
+    /// Appends so far, each with its own sync.
+    fn syncs(&self) -> u64;
+}
+
 /// The running thread; it ends when this is dropped and the work is done.
 pub struct Writer {
     jobs: Option<Sender<Job>>,
@@ -60,14 +69,20 @@ impl Writer {
             counts,
         })
     }
+}
 
-    /// Hands the writer a job. Its end is told through the inbox; a writer that stopped has told why.
-    pub fn give(&self, job: Job) {
+impl Appender for Writer {
+    /// The end is told through the inbox; a writer that stopped has told why.
+    fn give(&self, job: Job) {
         if let Some(jobs) = &self.jobs
             && jobs.send(job).is_err()
         {
             tracing::debug!("the log writer has stopped");
         }
+    }
+
+    fn syncs(&self) -> u64 {
+        self.counts.syncs.load(Ordering::Relaxed)
     }
 }
 

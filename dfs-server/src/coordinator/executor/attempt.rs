@@ -24,7 +24,7 @@ impl Executor {
             Op::AllocChunks { avoid, .. } => {
                 let set = self.cluster.choose(avoid, self.counters.next_ino);
                 if set.is_none() && !self.cluster.is_full() {
-                    if pending.since.elapsed() >= NODES_WAIT {
+                    if self.now.monotonic.saturating_duration_since(pending.since) >= NODES_WAIT {
                         return self.finish(pending, failed(FsError::TimedOut));
                     }
                     self.parked.for_nodes.push(pending);
@@ -35,7 +35,7 @@ impl Executor {
             _ => None,
         };
         let context = Context {
-            now: self.now(),
+            now: self.now.wall,
             session: me,
             fresh_ino: Ino(self.counters.next_ino),
             set,
@@ -119,7 +119,7 @@ impl Executor {
         };
         match pending.caller {
             Caller::Own(answer) if is_partial_end(&pending.op, &execution.result) => {
-                self.attempt(Pending::new(Caller::Own(answer), pending.op))
+                self.attempt(Pending::new(Caller::Own(answer), pending.op, self.now.monotonic))
             }
             Caller::Own(answer) => {
                 let result = execution.result;

@@ -8,7 +8,6 @@ use dfs_core::ids::{NodeId, SetId, Term};
 use dfs_core::keys;
 use dfs_core::placement;
 use dfs_core::rows::{CounterRow, NodeRow, NodeState, SetRow};
-use std::time::Instant;
 use tokio::sync::oneshot;
 
 type Answer = oneshot::Sender<Result<(u32, Term), String>>;
@@ -55,7 +54,7 @@ impl Executor {
             id,
             Node {
                 row,
-                heard: Instant::now(),
+                heard: self.now.monotonic,
                 alive: false,
                 beat: None,
             },
@@ -94,6 +93,7 @@ impl Executor {
     }
 
     fn note_beat(&mut self, id: NodeId, beat: Beat) {
+        let now = self.now.monotonic;
         let mut moved = None;
         let mut changed = false;
         if let Some(node) = self.cluster.nodes.get_mut(&id) {
@@ -104,7 +104,7 @@ impl Executor {
             }
             changed = !node.alive || moved.is_some();
             node.alive = true;
-            node.heard = Instant::now();
+            node.heard = now;
             node.beat = Some(beat);
         }
         if let Some(row) = moved {

@@ -55,7 +55,10 @@ impl Executor {
             return Ok(());
         }
         match call.body {
-            Body::Op(op) => self.attempt(Pending::new(Caller::Session { id: session, op_id }, op)),
+            Body::Op(op) => {
+                let caller = Caller::Session { id: session, op_id };
+                self.attempt(Pending::new(caller, op, self.now.monotonic))
+            }
             Body::Lock(lock, action) => {
                 self.on_lock(session, op_id, lock, action);
                 Ok(())

@@ -128,7 +128,7 @@ impl Executor {
         let record = Arc::new(Record {
             index,
             term: self.term,
-            time: self.now(),
+            time: self.now.wall,
             rows,
         });
         self.in_flight.push_back(record.clone());

@@ -25,13 +25,13 @@ impl Executor {
 
     /// Sends what may leave.
     pub(super) fn deliver(&mut self) {
-        let durable = self.durable;
+        let (durable, now) = (self.durable, self.now.monotonic);
         let sessions = &mut self.sessions;
         self.unsent.retain(|id| {
             let Some(session) = sessions.get_mut(id) else {
                 return false;
             };
-            if !send_ready(session, durable) {
+            if !send_ready(session, durable, now) {
                 tracing::warn!(session = %id, "the client takes no messages; its stream is closed");
                 session.stream = None;
                 session.outbox.clear();
@@ -76,7 +76,7 @@ pub fn refuse_stream(stream: &tokio::sync::mpsc::Sender<v1::ServerMessage>, reas
     }
 }
 
-fn send_ready(session: &mut Session, durable: Index) -> bool {
+fn send_ready(session: &mut Session, durable: Index, now: Instant) -> bool {
     let Some(stream) = &session.stream else {
         session.outbox.clear();
         return true;
@@ -104,7 +104,7 @@ fn send_ready(session: &mut Session, durable: Index) -> bool {
         }
     }
     sent = sent && flush(stream, &mut replies);
-    session.told = Instant::now();
+    session.told = now;
     sent
 }
 

@@ -6,13 +6,13 @@ use super::{Executor, Fault};
 use dfs_core::ids::SessionId;
 use dfs_core::lock::Lock;
 use dfs_proto::convert::lock::LockAction;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 pub struct Grace {
     pub until: Instant,
     /// Sessions that have not come back.
-    pub absent: HashSet<SessionId>,
+    pub absent: BTreeSet<SessionId>,
     pub parked: Vec<Pending>,
     pub locks: Vec<(SessionId, u64, Lock, LockAction)>,
 }

@@ -11,7 +11,6 @@ use dfs_core::keys;
 use dfs_core::rows::SessionRow;
 use dfs_core::types::LeaseMode;
 use dfs_proto::v1::{self, refused::Reason, server_message::Message};
-use std::time::Instant;
 
 impl Executor {
     pub(super) fn hello(&mut self, greeting: Greeting) -> Result<(), Fault> {
@@ -22,7 +21,7 @@ impl Executor {
             return Ok(());
         }
         self.refuse(id, Reason::Replaced, "a newer stream of this session took over");
-        let now = Instant::now();
+        let now = self.now.monotonic;
         let stream = Stream {
             number: greeting.stream,
             messages: greeting.messages,
@@ -34,7 +33,7 @@ impl Executor {
                 .insert(id, Session::new(greeting.client.clone(), now));
             let row = SessionRow {
                 client: greeting.client,
-                created: self.now(),
+                created: self.now.wall,
             };
             self.put_row(keys::session(id), Some(row.encode()));
             self.batch.index

@@ -12,9 +12,10 @@ use tokio::sync::oneshot;
 impl Executor {
     /// Whether the message is of the session's present stream; notes that the client lives.
     pub(super) fn heard(&mut self, session: SessionId, stream: u64) -> bool {
+        let now = self.now.monotonic;
         match self.sessions.get_mut(&session) {
             Some(own) if own.is_current(stream) => {
-                own.heard = Instant::now();
+                own.heard = now;
                 true
             }
             _ => false,
@@ -77,6 +78,6 @@ impl Executor {
             self.retry(ino)?;
         }
         self.answer_granted();
-        self.end_grace(Instant::now())
+        self.end_grace(self.now.monotonic)
     }
 }

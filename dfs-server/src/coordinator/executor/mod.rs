@@ -31,26 +31,27 @@ pub use event::{Beat, Body, Call, Event, Greeting, Outcome};
 pub use status::{NodeFigures, Status};
 
 use super::Settings;
+use super::clock::Now;
 use super::inbox::{Completion, Inbox, WriterError};
 use super::limits::{RECORD_BYTES, RECORDS_IN_FLIGHT, TICK};
-use super::state::{Overlay, Store};
-use super::writer::Writer;
+use super::state::Overlay;
+use super::writer::Appender;
 use cluster::Cluster;
 use commit::Batch;
 use dfs_core::ids::{Index, Ino, SessionId, Term};
 use dfs_core::lease::LeaseTable;
 use dfs_core::lock::LockTable;
 use dfs_core::record::Record;
-use dfs_core::types::{LeaseMode, Timestamp};
-use dfs_core::view::ViewError;
+use dfs_core::types::LeaseMode;
+use dfs_core::view::{View, ViewError};
 use grace::Grace;
 use parked::Parked;
 use recall::Recalls;
 use session::Session;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Events taken before the batch is offered to the writer: keeps the first one's delay short.
 const EVENTS_PER_ROUND: usize = 256;
@@ -69,12 +70,21 @@ pub enum Fault {
 /// An answer that leaves when its index is durable.
 type Waiting = (Index, Box<dyn FnOnce() + Send>);
 
+/// What a reign begins with: the rows of all records up to `applied`, and a term that nobody had.
+pub struct Recovery {
+    pub view: Box<dyn View + Send>,
+    pub applied: Index,
+    pub term: Term,
+}
+
 /// The owner of everything that changes; no lock is needed around it.
 pub struct Executor {
     settings: Arc<Settings>,
     inbox: Inbox,
-    writer: Writer,
+    writer: Box<dyn Appender>,
     term: Term,
+    /// The moment of the present step.
+    now: Now,
 
     view: Overlay,
     batch: Batch,
@@ -85,9 +95,9 @@ pub struct Executor {
     log_bytes: u64,
     counters: commit::Counters,
 
-    sessions: HashMap<SessionId, Session>,
+    sessions: BTreeMap<SessionId, Session>,
     /// Sessions with messages that may be ready to leave.
-    unsent: HashSet<SessionId>,
+    unsent: BTreeSet<SessionId>,
     leases: LeaseTable,
     locks: LockTable,
     recalls: Recalls,
@@ -108,38 +118,38 @@ impl Executor {
     pub fn new(
         settings: Arc<Settings>,
         inbox: Inbox,
-        writer: Writer,
-        store: Store,
-        term: Term,
+        writer: Box<dyn Appender>,
+        recovery: Recovery,
         disk_low: Arc<AtomicBool>,
+        now: Now,
     ) -> Result<Executor, Fault> {
-        let applied = store.applied()?;
-        let now = Instant::now();
+        let Recovery { view, applied, term } = recovery;
         let mut executor = Executor {
             batch: Batch::new(applied.next()),
             cluster: Cluster::new(term, settings.min_replicas),
-            view: Overlay::new(store),
+            view: Overlay::new(view),
             in_flight: VecDeque::new(),
             durable: applied,
             log_bytes: 0,
             counters: commit::Counters::default(),
-            sessions: HashMap::new(),
-            unsent: HashSet::new(),
+            sessions: BTreeMap::new(),
+            unsent: BTreeSet::new(),
             leases: LeaseTable::new(),
             locks: LockTable::new(),
             recalls: Recalls::default(),
             parked: Parked::default(),
             grace: None,
             waiting: Vec::new(),
-            last_tick: now,
+            last_tick: now.monotonic,
             stopping: false,
             settings,
             inbox,
             writer,
             term,
+            now,
             disk_low,
         };
-        executor.reload(now)?;
+        executor.reload(now.monotonic)?;
         Ok(executor)
     }
 
@@ -156,26 +166,41 @@ impl Executor {
 
     fn serve(&mut self) -> Result<(), Fault> {
         loop {
-            let full = self.stopping
-                || (self.in_flight.len() >= RECORDS_IN_FLIGHT && self.batch.bytes() >= RECORD_BYTES);
             let idle = self.batch.is_empty() || !self.in_flight.is_empty();
             let wait = if idle { TICK } else { Duration::ZERO };
-            let (completions, events) = self.inbox.take(wait, full, EVENTS_PER_ROUND);
-            for completion in completions {
-                self.complete(completion)?;
-            }
-            for event in events {
-                self.on_event(event)?;
-            }
-            if self.last_tick.elapsed() >= TICK {
-                self.tick()?;
-            }
-            self.submit();
-            self.deliver();
-            if self.stopping && self.batch.is_empty() && self.in_flight.is_empty() {
+            let (completions, events) = self.inbox.take(wait, self.is_full(), EVENTS_PER_ROUND);
+            if self.step(Now::read(), completions, events)? {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether only completions may be given to `step`: the log is behind, or the executor is stopping.
+    pub fn is_full(&self) -> bool {
+        self.stopping || (self.in_flight.len() >= RECORDS_IN_FLIGHT && self.batch.bytes() >= RECORD_BYTES)
+    }
+
+    /// Takes in what happened up to `now` and sends what may leave; it never waits. True when everything that
+    /// was accepted before a stop is durable. After a fault nothing more may be asked of this executor.
+    pub fn step(
+        &mut self,
+        now: Now,
+        completions: Vec<Completion>,
+        events: Vec<Event>,
+    ) -> Result<bool, Fault> {
+        self.now = now;
+        for completion in completions {
+            self.complete(completion)?;
+        }
+        for event in events {
+            self.on_event(event)?;
+        }
+        if now.monotonic.saturating_duration_since(self.last_tick) >= TICK {
+            self.tick()?;
+        }
+        self.submit();
+        self.deliver();
+        Ok(self.stopping && self.batch.is_empty() && self.in_flight.is_empty())
     }
 
     fn on_event(&mut self, event: Event) -> Result<(), Fault> {
@@ -247,15 +272,6 @@ impl Executor {
                 Ok(())
             }
             Completion::Failed(error) => Err(error.into()),
-        }
-    }
-
-    /// The coordinator's clock: the only one that counts.
-    fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp {
-            secs: since.as_secs() as i64,
-            nanos: since.subsec_nanos(),
         }
     }
 

@@ -8,6 +8,6 @@ use tokio::sync::oneshot;
 
 impl Executor {
     pub(super) fn own(&mut self, op: Op, answer: oneshot::Sender<Outcome>) -> Result<(), Fault> {
-        self.attempt(Pending::new(Caller::Own(answer), op))
+        self.attempt(Pending::new(Caller::Own(answer), op, self.now.monotonic))
     }
 }

@@ -4,7 +4,7 @@
 use super::event::Outcome;
 use dfs_core::ids::{Ino, SessionId};
 use dfs_core::op::Op;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 use tokio::sync::oneshot;
 
@@ -34,11 +34,11 @@ pub struct Pending {
 }
 
 impl Pending {
-    pub fn new(caller: Caller, op: Op) -> Pending {
+    pub fn new(caller: Caller, op: Op, since: Instant) -> Pending {
         Pending {
             caller,
             op,
-            since: Instant::now(),
+            since,
             wanted: BTreeSet::new(),
         }
     }
@@ -49,7 +49,7 @@ pub struct Parked {
     next: u64,
     /// In the order of arrival.
     pending: BTreeMap<u64, Pending>,
-    by_ino: HashMap<Ino, BTreeSet<u64>>,
+    by_ino: BTreeMap<Ino, BTreeSet<u64>>,
     /// Chunk requests that wait for a datanode, apart from leases.
     pub for_nodes: Vec<Pending>,
 }

@@ -9,7 +9,7 @@ use dfs_core::rows::OrphanRow;
 use dfs_core::types::LeaseMode;
 use dfs_core::view::Effects;
 use dfs_proto::v1::{self, server_message::Message};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// The number of a message that asks for nothing: an inode has lost its last name.
@@ -27,7 +27,7 @@ pub struct Recall {
 #[derive(Default)]
 pub struct Recalls {
     next: u64,
-    open: HashMap<(SessionId, Ino), Recall>,
+    open: BTreeMap<(SessionId, Ino), Recall>,
 }
 
 impl Recalls {
@@ -64,7 +64,7 @@ impl Executor {
         let since = self
             .recalls
             .get(session, ino)
-            .map_or_else(Instant::now, |recall| recall.since);
+            .map_or(self.now.monotonic, |recall| recall.since);
         self.recalls.open.insert(
             (session, ino),
             Recall {

@@ -3,7 +3,7 @@
 
 use dfs_core::ids::Index;
 use dfs_proto::v1;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 use tokio::sync::mpsc;
 
@@ -34,7 +34,7 @@ pub struct Session {
     pub acked_below: u64,
     pub answered: BTreeMap<u64, Answered>,
     /// Calls that were taken and not yet answered.
-    pub executing: HashSet<u64>,
+    pub executing: BTreeSet<u64>,
     /// Messages in order, each with the index that must be durable before it leaves.
     pub outbox: VecDeque<(Index, Outgoing)>,
     /// When it was last told something.
@@ -51,7 +51,7 @@ impl Session {
             heard: now,
             acked_below: 0,
             answered: BTreeMap::new(),
-            executing: HashSet::new(),
+            executing: BTreeSet::new(),
             outbox: VecDeque::new(),
             told: now,
             locks_at_most: 0,

@@ -6,7 +6,7 @@ use dfs_core::rows::{NodeRow, SetRow};
 use dfs_core::types::VolumeUsage;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 pub struct NodeFigures {
@@ -59,7 +59,7 @@ impl Executor {
     }
 
     pub(super) fn answer_status(&self, answer: oneshot::Sender<Status>) {
-        let now = Instant::now();
+        let now = self.now.monotonic;
         let nodes = self.cluster.nodes.iter().map(|(id, node)| {
             let beat = node.beat.as_ref();
             let figures = NodeFigures {
@@ -86,7 +86,7 @@ impl Executor {
             term: self.term,
             durable: self.durable,
             log_bytes: self.log_bytes,
-            syncs: self.writer.counts.syncs.load(Ordering::Relaxed),
+            syncs: self.writer.syncs(),
             parked: self.parked.len(),
             disk_low: self.disk_low.load(Ordering::Relaxed),
             grace: self.grace.is_some(),

@@ -12,7 +12,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 
 impl Executor {
     pub(super) fn tick(&mut self) -> Result<(), Fault> {
-        let now = Instant::now();
+        let now = self.now.monotonic;
         self.last_tick = now;
         self.end_grace(now)?;
         self.revoke_overdue(now)?;

@@ -2,7 +2,6 @@
 //! does not have yet. Owned by the executor's thread. It also tells up to which index what was read must be
 //! durable before an answer may leave.
 
-use super::Store;
 use dfs_core::ids::Index;
 use dfs_core::record::Record;
 use dfs_core::view::{View, ViewError};
@@ -17,14 +16,14 @@ struct Fresh {
 
 /// Rows over the store; each knows the record that it is part of.
 pub struct Overlay {
-    store: Store,
+    store: Box<dyn View + Send>,
     rows: BTreeMap<Vec<u8>, Fresh>,
     /// The highest index of a row seen since `begin_reading`.
     seen: Cell<Index>,
 }
 
 impl Overlay {
-    pub fn new(store: Store) -> Overlay {
+    pub fn new(store: Box<dyn View + Send>) -> Overlay {
         Overlay {
             store,
             rows: BTreeMap::new(),

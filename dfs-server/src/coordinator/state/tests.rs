@@ -45,7 +45,7 @@ proptest! {
     ) {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        let mut overlay = Overlay::new(store.clone());
+        let mut overlay = Overlay::new(Box::new(store.clone()));
         let mut model = BTreeMap::new();
         for (position, change) in changes.iter().enumerate() {
             let rows: Vec<_> = change.iter().map(|(k, v)| (vec![*k], v.map(|v| vec![v]))).collect();
@@ -95,7 +95,7 @@ fn rows_and_index_survive_together() {
 #[test]
 fn what_was_read_from_the_future_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let mut overlay = Overlay::new(Store::open(dir.path()).unwrap());
+    let mut overlay = Overlay::new(Box::new(Store::open(dir.path()).unwrap()));
     overlay.put(Index(5), vec![1], Some(vec![1]));
     overlay.put(Index(6), vec![2], None);
     overlay.begin_reading();

@@ -3,8 +3,9 @@
 
 use super::datanodes::{DELETE_MAX, Datanodes};
 use super::{pause, scan};
+use crate::coordinator::Handle;
+use crate::coordinator::clock::wall_clock;
 use crate::coordinator::executor::Status;
-use crate::coordinator::{Handle, wall_clock};
 use dfs_core::error::FsError;
 use dfs_core::ids::{ChunkId, NodeId};
 use dfs_core::keys::{self, Key};
