@@ -1,11 +1,13 @@
 //! A coordinator and datanodes as separate processes with their own data directories. Called by every test;
 //! knows the servers' command lines and nothing of what is in them.
+use crate::net::{Network, Node};
 use crate::process::Process;
 use crate::{patience, programs};
 use rand::RngExt;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -20,6 +22,8 @@ pub struct Setup {
     pub directories: Vec<(String, PathBuf)>,
     pub coordinator_flags: Vec<String>,
     pub datanode_flags: Vec<String>,
+    /// Each server, and each mount, in a namespace of its own, under its name (`coordinator`, `datanode-1`, `mnt`...).
+    pub network: Option<Arc<Network>>,
 }
 
 impl Default for Setup {
@@ -41,6 +45,17 @@ impl Default for Setup {
             directories: Vec::new(),
             coordinator_flags: quick.map(String::from).to_vec(),
             datanode_flags: Vec::new(),
+            network: None,
+        }
+    }
+}
+
+impl Setup {
+    /// Where the server of this name listens.
+    pub fn address(&self, name: &str, port: u16) -> SocketAddr {
+        match &self.network {
+            Some(network) => (network.node(name).address, port).into(),
+            None => ([127, 0, 0, 1], port).into(),
         }
     }
 }
@@ -52,6 +67,7 @@ pub struct Server {
     pub address: SocketAddr,
     args: Vec<String>,
     log: PathBuf,
+    node: Option<Node>,
     process: Option<Process>,
 }
 
@@ -62,6 +78,9 @@ impl Server {
         command.args(&self.args);
         if first {
             command.arg("--init");
+        }
+        if let Some(node) = &self.node {
+            node.enter(&mut command);
         }
         self.process = Some(Process::start(&self.name, &mut command, &self.log));
     }
@@ -102,6 +121,7 @@ impl Server {
 pub struct Cluster {
     pub coordinator: Server,
     pub datanodes: Vec<Server>,
+    pub network: Option<Arc<Network>>,
 }
 
 impl Cluster {
@@ -111,7 +131,7 @@ impl Cluster {
 
     pub fn with(dir: &Path, setup: &Setup) -> Self {
         let ports = free_ports(1 + setup.datanodes);
-        let address = SocketAddr::from(([127, 0, 0, 1], ports[0]));
+        let address = setup.address("coordinator", ports[0]);
         let replication = setup.replication.to_string();
         let mut own = vec!["--replication".to_owned(), replication];
         own.extend(setup.coordinator_flags.iter().cloned());
@@ -119,12 +139,14 @@ impl Cluster {
         let mut own = vec!["--coordinator".to_owned(), address.to_string()];
         own.extend(setup.datanode_flags.iter().cloned());
         let datanodes = (1..=setup.datanodes).map(|n| {
-            let address = SocketAddr::from(([127, 0, 0, 1], ports[n]));
-            server(dir, setup, "datanode", &format!("datanode-{n}"), address, &own)
+            let name = format!("datanode-{n}");
+            let address = setup.address(&name, ports[n]);
+            server(dir, setup, "datanode", &name, address, &own)
         });
         let mut cluster = Self {
             coordinator,
             datanodes: datanodes.collect(),
+            network: setup.network.clone(),
         };
         cluster.all().for_each(|server| server.start(true));
         cluster.all().for_each(Server::wait_until_listening);
@@ -190,6 +212,7 @@ fn server(dir: &Path, setup: &Setup, role: &str, name: &str, address: SocketAddr
         address,
         args,
         log: dir.join(format!("{name}.log")),
+        node: setup.network.as_ref().map(|network| network.node(name)),
         process: None,
     }
 }

@@ -8,6 +8,7 @@
 pub mod cluster;
 pub mod disk;
 pub mod mount;
+pub mod net;
 pub mod oracle;
 pub mod patience;
 pub mod process;
@@ -18,4 +19,5 @@ pub mod sys;
 
 pub use cluster::{Cluster, Setup};
 pub use mount::Mount;
+pub use net::Network;
 pub use room::Room;

@@ -1,5 +1,6 @@
 //! One mount: `dfs mount -f` as a process, killed or unmounted, and nothing of it left when the test ends.
 use crate::cluster::Cluster;
+use crate::net::Node;
 use crate::process::Process;
 use crate::{patience, programs, sys};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ pub struct Mount {
     source: String,
     options: String,
     log: PathBuf,
+    node: Option<Node>,
     process: Option<Process>,
 }
 
@@ -37,6 +39,7 @@ impl Mount {
             source: cluster.source(inside),
             options: options.into(),
             log,
+            node: cluster.network.as_ref().map(|network| network.node(name)),
             process: None,
         };
         mount.mount();
@@ -62,6 +65,9 @@ impl Mount {
             .args(["mount", "-f", &self.source])
             .arg(&self.point)
             .args(["-o", &self.options]);
+        if let Some(node) = &self.node {
+            node.enter(&mut command);
+        }
         let mut process = Process::start("dfs mount", &mut command, &self.log);
         patience::until_true("the volume is mounted", MOUNT_LIMIT, || {
             if let Some(status) = process.ended() {

@@ -39,6 +39,7 @@ pub const TEST: &[Package] = &[
     program("e2fsprogs", "mkfs.ext4"), // small disks that fill up
     program("fio", "fio"),
     program("git", "git"),
+    program("iproute2", "ip"), // networks of namespaces, which tests cut
     program("make", "make"),
     library("postgresql"),
     program("python3", "python3"),

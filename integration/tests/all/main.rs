@@ -8,6 +8,7 @@ mod crash;
 mod directories;
 mod disk_cache;
 mod locks;
+mod lost_client;
 mod luck;
 mod mappings;
 mod model;
