@@ -20,9 +20,32 @@ impl fmt::Display for Ino {
     }
 }
 
-/// A replica set: the small group of datanodes that hold the same chunks. 0 is no set.
+/// A volume of the cluster; never reused. 0 is the first one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct VolumeId(pub u16);
+
+impl fmt::Display for VolumeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A replica set: the small group of datanodes that hold the same chunks. The upper half is the volume's number,
+/// the lower half counts from 1 in the volume; a lower half of 0 is no set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SetId(pub u32);
+
+impl SetId {
+    /// The set with this number in its volume.
+    pub fn new(volume: VolumeId, local: u16) -> SetId {
+        SetId(u32::from(volume.0) << 16 | u32::from(local))
+    }
+
+    /// The volume whose chunks it holds.
+    pub fn volume(self) -> VolumeId {
+        VolumeId((self.0 >> 16) as u16)
+    }
+}
 
 /// A chunk: the replica set that holds it and a sequence number in that set; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -2,6 +2,8 @@
 //! process, `Coordinator` the running parts, which `standalone` starts too. Stores no chunk and imports no other
 //! role.
 
+#[allow(dead_code, reason = "a coordinator that is alone asks only for its log")]
+mod authority;
 mod checkpoint;
 mod clock;
 mod executor;
@@ -20,8 +22,9 @@ pub use settings::{Args, Settings};
 
 use crate::config::Fatal;
 use crate::config::data_dir::DataDir;
+use authority::{Authority as _, AuthorityError, Embedded, Leader, Reign};
 use clock::{Now, wall_clock};
-use dfs_core::ids::{ChunkId, NodeId, Term};
+use dfs_core::ids::{ChunkId, NodeId, Term, VolumeId};
 use executor::{Event, Executor, Fault, Recovery};
 use inbox::Inbox;
 use recovery::Recovered;
@@ -66,9 +69,10 @@ pub struct Handle {
 }
 
 impl Coordinator {
-    /// Recovers the volume in the settings' directory and starts the executor.
-    pub fn start(dir: DataDir, settings: Settings, init: bool) -> Result<Coordinator, Fatal> {
-        let Recovered { log, store, term } = recovery::recover(&settings.data_dir, init, wall_clock())
+    /// Recovers the volume with state in the settings' directory and starts the executor.
+    pub fn start(dir: DataDir, settings: Settings, reign: Reign, init: bool) -> Result<Coordinator, Fatal> {
+        let Reign { log, standing } = reign;
+        let Recovered { log, store, term } = recovery::recover(&settings.data_dir, log, init, wall_clock())
             .map_err(|error| Fatal(error.to_string()))?;
         let settings = Arc::new(settings);
         let inbox = Inbox::new();
@@ -85,6 +89,7 @@ impl Coordinator {
                 applied: store.applied().map_err(|error| Fatal(error.to_string()))?,
                 view: Box::new(store.clone()),
                 term,
+                standing,
             },
             disk_low,
             Now::read(),
@@ -181,7 +186,8 @@ fn executor_end(result: Result<Result<(), Fault>, oneshot::error::RecvError>) ->
 pub async fn run(args: Args) -> Result<(), Fatal> {
     let mut dir = DataDir::open(&args.data_dir, "coordinator", args.init)?;
     let cluster = join_cluster(&mut dir, &args)?;
-    let coordinator = start_blocking(dir, args.settings(cluster)?, args.init).await?;
+    let advertised = args.listen.to_string();
+    let coordinator = start_embedded(dir, args.settings(cluster)?, advertised, args.init).await?;
     let listener = bind(args.listen).await?;
     tracing::info!(address = %args.listen, "listening");
     let (tell, stop) = watch::channel(false);
@@ -196,9 +202,34 @@ pub async fn run(args: Args) -> Result<(), Fatal> {
     coordinator.serve(listener, stop).await
 }
 
-/// Recovery reads files: not on the network's threads.
-pub async fn start_blocking(dir: DataDir, settings: Settings, init: bool) -> Result<Coordinator, Fatal> {
-    tokio::task::spawn_blocking(move || Coordinator::start(dir, settings, init))
+/// Starts a coordinator that is alone, with its log in its own directory.
+pub async fn start_embedded(
+    dir: DataDir,
+    settings: Settings,
+    address: String,
+    init: bool,
+) -> Result<Coordinator, Fatal> {
+    let wrong = |error: AuthorityError| Fatal(error.to_string());
+    let own = Leader {
+        coordinator: dir.identity().node,
+        address,
+    };
+    let authority = Embedded::open(&settings.data_dir, &settings.volume, own).map_err(wrong)?;
+    let known = authority
+        .volumes()
+        .borrow()
+        .iter()
+        .any(|entry| entry.number == VolumeId(0));
+    if init && !known {
+        let first = recovery::first_record(wall_clock());
+        authority
+            .create_volume(&settings.volume, &first)
+            .await
+            .map_err(wrong)?;
+    }
+    let reign = authority.campaign(VolumeId(0)).await.map_err(wrong)?;
+    // Recovery reads files: not on the network's threads.
+    tokio::task::spawn_blocking(move || Coordinator::start(dir, settings, reign, init))
         .await
         .map_err(|error| Fatal::io("recovery failed", error))?
 }

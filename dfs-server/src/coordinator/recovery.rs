@@ -2,7 +2,7 @@
 //! state is absent, damaged or too old, replays, and begins a new term. Called once, before the executor exists.
 
 use super::checkpoint::{self, CheckpointError};
-use super::log::{FileLog, LogError, MetadataLog};
+use super::log::{LogError, MetadataLog};
 use super::state::{StateError, Store};
 use dfs_core::ids::{Index, Term};
 use dfs_core::record::Record;
@@ -12,7 +12,6 @@ use dfs_core::{keys, volume};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-const LOG: &str = "log";
 const STATE: &str = "state";
 /// A file in the state directory that condemns it: a row was found damaged.
 const CONDEMNED: &str = "CONDEMNED";
@@ -31,13 +30,13 @@ pub enum RecoveryError {
     #[error("there is no volume in {0}: give the right --data-dir, or --init to make a new one")]
     NoVolume(PathBuf),
     #[error(
-        "the state has record {state}, but the log in {dir} ends at {log}: acknowledged records are gone from the log; \
+        "the state in {dir} has record {state}, but the log ends at {log}: acknowledged records are gone from the log; \
          restore its files (a cut-off tail is kept beside its segment), or delete the state to accept the loss",
         state = .state.0, log = .log.0, dir = .dir.display()
     )]
     LogBehind { dir: PathBuf, state: Index, log: Index },
     #[error(
-        "the log in {dir} begins at record {first}, and no checkpoint reaches it (the newest good one has {checkpoint}); \
+        "the log begins at record {first}, and no checkpoint in {dir} reaches it (the newest good one has {checkpoint}); \
          restore the missing segments or checkpoints",
         first = .first.0, checkpoint = .checkpoint.0, dir = .dir.display()
     )]
@@ -57,9 +56,13 @@ pub struct Recovered {
     pub term: Term,
 }
 
-/// Recovers the volume in `dir`; a new one is made only when `init`.
-pub fn recover(dir: &Path, init: bool, now: Timestamp) -> Result<Recovered, RecoveryError> {
-    let mut log = FileLog::open(&dir.join(LOG))?;
+/// Recovers the volume with state and checkpoints in `dir` and this log; an empty log is begun only when `init`.
+pub fn recover(
+    dir: &Path,
+    mut log: Box<dyn MetadataLog>,
+    init: bool,
+    now: Timestamp,
+) -> Result<Recovered, RecoveryError> {
     let mut store = open_state(dir)?;
     let newest = checkpoint::newest(dir)?;
     if log.last() == Index(0) && newest == Index(0) && store.applied()? == Index(0) {
@@ -71,16 +74,16 @@ pub fn recover(dir: &Path, init: bool, now: Timestamp) -> Result<Recovered, Reco
     let applied = store.applied()?;
     if applied > log.last() {
         return Err(RecoveryError::LogBehind {
-            dir: dir.join(LOG),
+            dir: dir.to_owned(),
             state: applied,
             log: log.last(),
         });
     }
     let too_old = applied.next() < log.first();
     if too_old || applied == Index(0) {
-        store = rebuild(dir, store, &log)?;
+        store = rebuild(dir, store, log.as_ref())?;
     }
-    replay(&log, &store)?;
+    replay(log.as_ref(), &store)?;
     let term = Term(log.term().0 + 1);
     let begin = Record {
         index: log.last().next(),
@@ -90,11 +93,7 @@ pub fn recover(dir: &Path, init: bool, now: Timestamp) -> Result<Recovered, Reco
     };
     log.append(&[&begin])?;
     store.apply([&begin])?;
-    Ok(Recovered {
-        log: Box::new(log),
-        store,
-        term,
-    })
+    Ok(Recovered { log, store, term })
 }
 
 /// Condemns the state: the next start sets it aside and builds it again.
@@ -149,7 +148,7 @@ fn set_aside(path: &Path) -> Result<(), RecoveryError> {
 }
 
 /// An empty or outdated store becomes that of the newest good checkpoint, if the log goes on from there.
-fn rebuild(dir: &Path, store: Store, log: &FileLog) -> Result<Store, RecoveryError> {
+fn rebuild(dir: &Path, store: Store, log: &dyn MetadataLog) -> Result<Store, RecoveryError> {
     let store = if store.applied()? == Index(0) {
         store
     } else {
@@ -160,7 +159,7 @@ fn rebuild(dir: &Path, store: Store, log: &FileLog) -> Result<Store, RecoveryErr
     let loaded = checkpoint::load_newest(dir, &store)?.unwrap_or_default();
     if loaded.next() < log.first() || loaded > log.last() {
         return Err(RecoveryError::Unreachable {
-            dir: dir.join(LOG),
+            dir: dir.to_owned(),
             first: log.first(),
             checkpoint: loaded,
         });
@@ -196,7 +195,8 @@ fn replay(log: &dyn MetadataLog, store: &Store) -> Result<(), RecoveryError> {
     Ok(())
 }
 
-fn first_record(now: Timestamp) -> Record {
+/// The record that a new volume's log begins with.
+pub fn first_record(now: Timestamp) -> Record {
     let effects = volume::initial_rows(now);
     let mut rows: Vec<_> = effects.rows.into_iter().collect();
     let inodes = CounterRow {

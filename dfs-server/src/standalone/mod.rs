@@ -156,7 +156,8 @@ async fn prepare(args: &Args) -> Result<Vec<Part>, Fatal> {
     let mut dir = crate::config::data_dir::DataDir::open(&own.data_dir, "coordinator", true)?;
     let cluster = coordinator::join_cluster(&mut dir, &own)?;
     let listener = coordinator::bind(args.listen).await?;
-    let part = coordinator::start_blocking(dir, own.settings(cluster)?, true).await?;
+    let part =
+        coordinator::start_embedded(dir, own.settings(cluster)?, args.listen.to_string(), true).await?;
     let mut parts = vec![Part::Coordinator(Box::new(part), listener)];
     for (position, address) in args.datanode_listen.iter().enumerate() {
         let listener = datanode::bind(*address).await?;

@@ -23,9 +23,12 @@ impl Executor {
         }
     }
 
-    /// Sends what may leave.
+    /// Sends what may leave: nothing once another coordinator may lead.
     pub(super) fn deliver(&mut self) {
         let (durable, now) = (self.durable, self.now.monotonic);
+        if !self.standing.holds(now) {
+            return;
+        }
         let sessions = &mut self.sessions;
         self.unsent.retain(|id| {
             let Some(session) = sessions.get_mut(id) else {

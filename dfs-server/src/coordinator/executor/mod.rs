@@ -31,6 +31,7 @@ pub use event::{Beat, Body, Call, Event, Greeting, Outcome};
 pub use status::{NodeFigures, Status};
 
 use super::Settings;
+use super::authority::Standing;
 use super::clock::Now;
 use super::inbox::{Completion, Inbox, WriterError};
 use super::limits::{RECORD_BYTES, RECORDS_IN_FLIGHT, TICK};
@@ -59,6 +60,8 @@ const EVENTS_PER_ROUND: usize = 256;
 /// Why the executor stopped by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
+    #[error("another coordinator leads the volume, or may")]
+    Deposed,
     #[error(transparent)]
     Writer(#[from] WriterError),
     #[error(transparent)]
@@ -75,6 +78,7 @@ pub struct Recovery {
     pub view: Box<dyn View + Send>,
     pub applied: Index,
     pub term: Term,
+    pub standing: Standing,
 }
 
 /// The owner of everything that changes; no lock is needed around it.
@@ -83,6 +87,8 @@ pub struct Executor {
     inbox: Inbox,
     writer: Box<dyn Appender>,
     term: Term,
+    /// Nothing leaves while it does not hold.
+    standing: Standing,
     /// The moment of the present step.
     now: Now,
 
@@ -123,7 +129,12 @@ impl Executor {
         disk_low: Arc<AtomicBool>,
         now: Now,
     ) -> Result<Executor, Fault> {
-        let Recovery { view, applied, term } = recovery;
+        let Recovery {
+            view,
+            applied,
+            term,
+            standing,
+        } = recovery;
         let mut executor = Executor {
             batch: Batch::new(applied.next()),
             cluster: Cluster::new(term, settings.min_replicas),
@@ -146,6 +157,7 @@ impl Executor {
             inbox,
             writer,
             term,
+            standing,
             now,
             disk_low,
         };
@@ -189,6 +201,9 @@ impl Executor {
         events: Vec<Event>,
     ) -> Result<bool, Fault> {
         self.now = now;
+        if self.standing.is_over() {
+            return Err(Fault::Deposed);
+        }
         for completion in completions {
             self.complete(completion)?;
         }

@@ -7,7 +7,9 @@ mod nodes;
 mod restart;
 
 use crate::config::data_dir::DataDir;
+use crate::coordinator::authority::{Reign, Standing};
 use crate::coordinator::executor::event::{Body, Call, Event, Greeting};
+use crate::coordinator::log::FileLog;
 use crate::coordinator::{Coordinator, Handle, Settings, inbox::Inbox};
 use dfs_core::error::FsError;
 use dfs_core::ids::{Ino, SessionId};
@@ -46,7 +48,11 @@ fn settings(dir: &Path) -> Settings {
 
 fn start(dir: &Path) -> Coordinator {
     let own = DataDir::open(dir, "coordinator", true).unwrap();
-    Coordinator::start(own, settings(dir), true).unwrap()
+    let reign = Reign {
+        log: Box::new(FileLog::open(&dir.join("log")).unwrap()),
+        standing: Standing::unlimited(),
+    };
+    Coordinator::start(own, settings(dir), reign, true).unwrap()
 }
 
 /// Stops like a crash would, but waits for the end, so that the directory can be opened again.
