@@ -1,5 +1,9 @@
 //! gRPC channels, tuned in this one place, and the pool of them: one slot per server address with its health.
-//! The client's session and transfers use it, and so do the servers among themselves. Knows no message.
+//! The client's session and transfers use it, and so do the servers among themselves. Of messages it knows the ping.
+
+mod liveness;
+
+pub use liveness::Frozen;
 
 use parking_lot::Mutex;
 use rand::RngExt;
@@ -51,6 +55,7 @@ pub struct Peer {
     closed_until: AtomicU64,
     started: Instant,
     load: AtomicUsize,
+    liveness: liveness::Liveness,
 }
 
 impl Peer {
@@ -66,6 +71,7 @@ impl Peer {
             closed_until: AtomicU64::new(0),
             started,
             load: AtomicUsize::new(0),
+            liveness: liveness::Liveness::default(),
         })
     }
 
@@ -79,9 +85,9 @@ impl Peer {
         self.channels[turn % self.channels.len()].clone()
     }
 
-    /// Whether the circuit is closed: the address answered lately, or its pause is over.
+    /// Whether it answers its pings and the circuit is closed: the address answered lately, or its pause is over.
     pub fn is_healthy(&self) -> bool {
-        self.started.elapsed().as_millis() as u64 >= self.closed_until.load(Ordering::Relaxed)
+        !self.is_suspected() && self.started.elapsed().as_millis() as u64 >= self.closed_until.load(Ordering::Relaxed)
     }
 
     /// Transfers under way.

@@ -9,6 +9,8 @@ use dfs_core::ids::{ChunkId, Term};
 
 /// Longest `host:port`: a DNS name has at most 253 bytes.
 const ADDRESS_MAX: usize = 300;
+/// Most pieces of one chunk: as many files as small ones of 128 bytes fill it with.
+const PIECES_MAX: usize = 65_536;
 
 /// A transfer that begins: the checked form of `PutBegin`.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +42,55 @@ pub fn put_begin(begin: v1::PutBegin) -> Result<Transfer, WireError> {
         term: Term(begin.term),
         forward: if begin.propagate { begin.others } else { Vec::new() },
     })
+}
+
+/// Part of a chunk that a new one is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub source: ChunkId,
+    pub offset: u32,
+    /// At least 1.
+    pub len: u32,
+}
+
+impl Piece {
+    /// First and last block that hold it.
+    pub fn blocks(&self) -> (u32, u32) {
+        (
+            self.offset / BLOCK_SIZE,
+            (self.offset + self.len - 1) / BLOCK_SIZE,
+        )
+    }
+}
+
+/// The transfer of a chunk that is composed, and what of.
+pub fn compose(request: v1::ComposeRequest) -> Result<(Transfer, Vec<Piece>), WireError> {
+    at_most(request.pieces.len(), PIECES_MAX, "ComposeRequest.pieces")?;
+    let mut pieces = Vec::with_capacity(request.pieces.len());
+    let mut len = 0u64;
+    for piece in request.pieces {
+        let end = u64::from(piece.offset) + u64::from(piece.len);
+        let sane = piece.len > 0 && end <= u64::from(CHUNK_MAX);
+        in_range(sane, end, "ComposePiece", "a part of a chunk of 8 MiB")?;
+        len += u64::from(piece.len);
+        pieces.push(Piece {
+            source: stored_chunk(piece.source, "ComposePiece.source")?,
+            offset: piece.offset,
+            len: piece.len,
+        });
+    }
+    let sane = (1..=u64::from(CHUNK_MAX)).contains(&len);
+    in_range(sane, len, "ComposeRequest.pieces", "together 1 byte to 8 MiB")?;
+    let transfer = put_begin(v1::PutBegin {
+        transfer: request.transfer,
+        cluster: request.cluster,
+        chunk: request.chunk,
+        len: len as u32,
+        term: request.term,
+        propagate: true,
+        others: request.others,
+    })?;
+    Ok((transfer, pieces))
 }
 
 /// The content bytes `[start, end)` that a group of blocks covers in a chunk of `len` bytes, when the group is

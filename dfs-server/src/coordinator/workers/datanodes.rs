@@ -116,6 +116,7 @@ impl Datanodes {
         let request = ListRequest {
             cluster: self.cluster.clone(),
             after: None,
+            ..ListRequest::default()
         };
         let mut client = self.client(address)?;
         let mut stream = within(client.list(request)).await?.into_inner();

@@ -20,11 +20,30 @@ pub fn list(shared: &Arc<Shared>, request: ListRequest) -> Result<Sent<ListReply
         Some(id) => Some(ids::stored_chunk(Some(id), "ListRequest.after")?),
         None => None,
     };
+    let until = match request.until {
+        Some(id) => Some(ids::stored_chunk(Some(id), "ListRequest.until")?),
+        None => None,
+    };
+    let mut left = match request.limit {
+        0 => usize::MAX,
+        limit => limit as usize,
+    };
+    let brief = request.brief;
     let (sender, receiver) = mpsc::channel(QUEUE);
     let shared = shared.clone();
     tokio::spawn(async move {
         loop {
-            let page = shared.on_disk(move |shared| shared.store.list(after, PAGE)).await;
+            let wanted = left.min(PAGE);
+            let page = shared.on_disk(move |shared| {
+                let mut page = shared.store.list(after, wanted, brief);
+                page.retain(|held| until.is_none_or(|until| held.chunk < until));
+                page
+            });
+            let page = page.await;
+            let got = page.as_ref().map_or(0, Vec::len);
+            left -= got;
+            // A short page is the last one, too.
+            let more = got == PAGE && left > 0;
             let last = page
                 .as_ref()
                 .ok()
@@ -36,6 +55,7 @@ pub fn list(shared: &Arc<Shared>, request: ListRequest) -> Result<Sent<ListReply
                         id: Some(held.chunk.into()),
                         len: held.len,
                         sha256: held.sha256.map(|sha256| sha256.to_vec()).unwrap_or_default(),
+                        bad: held.bad,
                     })
                     .collect(),
             });
@@ -43,7 +63,7 @@ pub fn list(shared: &Arc<Shared>, request: ListRequest) -> Result<Sent<ListReply
                 return;
             }
             let sent = tokio::time::timeout(SILENCE, sender.send(reply)).await;
-            if last.is_none() || !matches!(sent, Ok(Ok(()))) {
+            if !more || !matches!(sent, Ok(Ok(()))) {
                 return;
             }
             after = last;

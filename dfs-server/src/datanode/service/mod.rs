@@ -1,6 +1,7 @@
 //! The chunk service: thin edges that check a request, do it and answer; one file per operation. Clients, other
 //! datanodes and the coordinator call it over gRPC. It knows stores only by their trait.
 
+mod compose;
 mod delete;
 mod forward;
 mod get;
@@ -8,6 +9,7 @@ mod list;
 mod pull;
 mod put;
 mod sink;
+mod spread;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -213,5 +215,18 @@ impl Chunks for ChunkService {
         let peer = request.remote_addr();
         let begun = list::list(&self.0, request.into_inner());
         logged("list", peer, begun).map(Response::new)
+    }
+
+    async fn ping(&self, _: Request<v1::PingRequest>) -> Result<Response<v1::PingReply>, Status> {
+        Ok(Response::new(v1::PingReply {}))
+    }
+
+    async fn compose(
+        &self,
+        request: Request<v1::ComposeRequest>,
+    ) -> Result<Response<v1::ComposeReply>, Status> {
+        let peer = request.remote_addr();
+        let done = compose::run(&self.0, request.into_inner()).await;
+        logged("compose", peer, done).map(Response::new)
     }
 }

@@ -2,13 +2,10 @@
 //! answered.
 
 use super::Shared;
-use super::forward::Forward;
-use super::sink::Sink;
+use super::spread::Spread;
 use super::transfers::Transfer as Session;
-use dfs_proto::convert::chunk::Transfer;
 use dfs_proto::convert::{ids, put_begin};
-use dfs_proto::v1::{BlockGroup, PutBegin, PutReply, PutRequest, put_request::Part};
-use futures_util::future::join_all;
+use dfs_proto::v1::{PutReply, PutRequest, put_request::Part};
 use std::sync::Arc;
 use tonic::{Status, Streaming};
 
@@ -20,69 +17,25 @@ pub async fn put(shared: &Arc<Shared>, mut stream: Streaming<PutRequest>) -> Res
     let transfer = put_begin(begin)?;
     let own = shared.membership.node()?;
     let _session: Session = shared.transfers.begin(transfer.transfer)?;
-    let sink = Sink::begin(&shared.store, transfer.chunk, transfer.len, false);
-    let others = transfer.forward.iter().filter(|other| other.id != own);
-    let mut forwards: Vec<Forward> = others
-        .map(|other| Forward::begin(shared, other, onward(&transfer)))
-        .collect();
+    let mut spread = Spread::begin(shared, &transfer, own);
     let sha256 = loop {
         match next(&mut stream).await? {
             Part::Blocks(group) => {
-                let (taken, ()) = tokio::join!(sink.send(group.clone()), pass_on(&mut forwards, group));
-                if !taken {
-                    sink.failure().await?;
-                    return Err(Status::internal("the store ended before the chunk"));
+                if !spread.send(group).await {
+                    return Err(spread.failure().await);
                 }
             }
             Part::End(end) => break ids::sha256(&end.sha256, "PutEnd.sha256")?,
             Part::Begin(_) => return Err(Status::invalid_argument("a chunk begins once")),
         }
     };
-    let end = PutRequest {
-        part: Some(Part::End(dfs_proto::v1::PutEnd {
-            sha256: sha256.to_vec(),
-        })),
-    };
-    let members = async {
-        join_all(forwards.iter_mut().map(|forward| forward.send(end.clone()))).await;
-        join_all(forwards.drain(..).map(Forward::finish)).await
-    };
-    let (stored, members) = tokio::join!(sink.finish(sha256), members);
-    stored?;
-    let mut reply = PutReply {
-        on_disk: vec![own],
-        failures: Vec::new(),
-    };
-    for member in members {
-        match member {
-            Ok(node) => reply.on_disk.push(node),
-            Err(failure) => {
-                tracing::warn!(chunk = %transfer.chunk, node = failure.node, reason = failure.reason, "a member failed");
-                reply.failures.push(failure);
-            }
-        }
-    }
-    Ok(reply)
-}
-
-async fn pass_on(forwards: &mut [Forward], group: BlockGroup) {
-    let part = PutRequest {
-        part: Some(Part::Blocks(group)),
-    };
-    join_all(forwards.iter_mut().map(|forward| forward.send(part.clone()))).await;
-}
-
-/// What a member is told: the same transfer, not to be passed on.
-fn onward(transfer: &Transfer) -> PutBegin {
-    PutBegin {
-        transfer: transfer.transfer.to_vec(),
-        cluster: transfer.cluster.to_vec(),
-        chunk: Some(transfer.chunk.into()),
-        len: transfer.len,
-        term: transfer.term.0,
-        propagate: false,
-        others: Vec::new(),
-    }
+    let spreading = spread.end(sha256).await?;
+    let mut on_disk = vec![own];
+    on_disk.extend(spreading.on_disk);
+    Ok(PutReply {
+        on_disk,
+        failures: spreading.failures,
+    })
 }
 
 /// The next part of the stream, which must come before the session's time is over.

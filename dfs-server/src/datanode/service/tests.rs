@@ -1,6 +1,7 @@
 //! Tests of the service with three datanodes in this process, over real connections.
 
 mod cluster;
+mod compose;
 mod failures;
 mod speed;
 
@@ -258,4 +259,39 @@ async fn pull_repairs_a_flipped_bit_and_a_missing_copy() {
 fn checksums_of_the_tests_are_the_core_s() {
     assert_eq!(block_crcs(&content(70_000, 1)).len(), 2);
     assert_eq!(CLUSTER.len(), 16);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_taken_in_parts_and_names_what_is_bad() {
+    let cluster = Cluster::start().await;
+    for seq in 0..3 {
+        let bytes = content(3_000_000, seq);
+        cluster.put(0, id(1, seq), &bytes, &[]).await.unwrap();
+    }
+    cluster.put(0, id(2, 0), &content(10, 9), &[]).await.unwrap();
+    cluster.flip_stored_bit(0);
+    cluster.verify(0, &[id(1, 0)]).await;
+    let seqs = async |ask: v1::ListRequest| {
+        let mut stream = cluster.client(0).list(ask).await.unwrap().into_inner();
+        let mut all = Vec::new();
+        while let Some(reply) = stream.message().await.unwrap() {
+            all.extend(reply.chunks);
+        }
+        let ids = all.iter().map(|held| held.id.unwrap_or_default());
+        let ids: Vec<(u32, u64)> = ids.map(|id| (id.set, id.seq)).collect();
+        (ids, all)
+    };
+    let ask = v1::ListRequest {
+        cluster: CLUSTER.to_vec(),
+        ..v1::ListRequest::default()
+    };
+    let (first, held) = seqs(v1::ListRequest { limit: 2, brief: true, ..ask.clone() }).await;
+    assert_eq!(first, [(1, 0), (1, 1)]);
+    assert_eq!((held[0].bad, held[1].bad), (true, false));
+    assert!(held.iter().all(|held| held.sha256.is_empty()));
+    let after = Some(id(1, 0).into());
+    let until = Some(id(2, 0).into());
+    let (set, held) = seqs(v1::ListRequest { after, until, ..ask }).await;
+    assert_eq!(set, [(1, 1), (1, 2)]);
+    assert_eq!(held[1].sha256, sha256(&content(3_000_000, 2)));
 }

@@ -70,8 +70,12 @@ impl ChunkStore for Faulty {
         }
     }
 
-    fn list(&self, after: Option<ChunkId>, limit: usize) -> Vec<Held> {
-        self.inner.list(after, limit)
+    fn list(&self, after: Option<ChunkId>, limit: usize, brief: bool) -> Vec<Held> {
+        self.inner.list(after, limit, brief)
+    }
+
+    fn bad(&self, limit: usize) -> Vec<ChunkId> {
+        self.inner.bad(limit)
     }
 
     fn verify(&self, chunk: ChunkId) -> Verdict {

@@ -149,7 +149,7 @@ impl ChunkStore for MemoryStore {
         Vec::new()
     }
 
-    fn list(&self, after: Option<ChunkId>, limit: usize) -> Vec<Held> {
+    fn list(&self, after: Option<ChunkId>, limit: usize, brief: bool) -> Vec<Held> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let state = self.state.lock();
         let held = state.chunks.range((from, Bound::Unbounded)).take(limit);
@@ -158,10 +158,18 @@ impl ChunkStore for MemoryStore {
             Held {
                 chunk,
                 len,
-                sha256: Some(found.sha256),
+                sha256: (!brief).then_some(found.sha256),
+                bad: state.distrusted.contains(&chunk),
             }
         })
         .collect()
+    }
+
+    fn bad(&self, limit: usize) -> Vec<ChunkId> {
+        let mut all: Vec<ChunkId> = self.state.lock().distrusted.iter().copied().collect();
+        all.sort_unstable();
+        all.truncate(limit);
+        all
     }
 
     fn verify(&self, chunk: ChunkId) -> Verdict {

@@ -56,8 +56,10 @@ pub struct Blocks {
 pub struct Held {
     pub chunk: ChunkId,
     pub len: u32,
-    /// Absent when it cannot be read any more.
+    /// Absent when it was not asked for, or cannot be read any more.
     pub sha256: Option<[u8; 32]>,
+    /// A check found it bad: out of service.
+    pub bad: bool,
 }
 
 /// Bytes of a store, each a true figure of the moment.
@@ -99,8 +101,11 @@ pub trait ChunkStore: Send + Sync + 'static {
     /// Deletes durably; what is not here is no failure. Gives those that could not be deleted.
     fn delete(&self, chunks: &[ChunkId]) -> Vec<(ChunkId, StoreError)>;
 
-    /// At most `limit` chunks in id order, after `after`.
-    fn list(&self, after: Option<ChunkId>, limit: usize) -> Vec<Held>;
+    /// At most `limit` chunks in id order, after `after`. `brief` is without SHA-256, and from memory.
+    fn list(&self, after: Option<ChunkId>, limit: usize, brief: bool) -> Vec<Held>;
+
+    /// Chunks that a check found bad, at most `limit`, in id order.
+    fn bad(&self, limit: usize) -> Vec<ChunkId>;
 
     /// Reads the whole chunk and compares every checksum. A bad one is out of service afterwards.
     fn verify(&self, chunk: ChunkId) -> Verdict;

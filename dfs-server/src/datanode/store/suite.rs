@@ -197,7 +197,7 @@ fn lists_in_order_page_by_page() {
         }
         let (mut after, mut all) = (None, Vec::new());
         loop {
-            let page = store.list(after, 3);
+            let page = store.list(after, 3, false);
             let Some(last) = page.last() else { break };
             after = Some(last.chunk);
             all.extend(page);

@@ -217,6 +217,7 @@ impl Cluster {
         let ask = v1::ListRequest {
             cluster: CLUSTER.to_vec(),
             after: after.map(Into::into),
+            ..v1::ListRequest::default()
         };
         let mut stream = self.client(node).list(ask).await.unwrap().into_inner();
         let mut all = Vec::new();

@@ -3,7 +3,7 @@
 use super::super::StoreError;
 use dfs_core::chunk::header::{SLOT_ALIGN, slot_len};
 use dfs_core::ids::{ChunkId, SetId};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A slot: the segment's key, the slot's place in pages, the content's length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Index {
     /// Chunks that a request is finishing or deleting: others wait and try again.
     claimed: HashSet<ChunkId>,
     /// Copies that a check found bad: out of service.
-    distrusted: HashSet<ChunkId>,
+    distrusted: BTreeSet<ChunkId>,
 }
 
 impl Index {
@@ -65,8 +65,8 @@ impl Index {
         self.count
     }
 
-    /// At most `limit` chunks after `after`, in order.
-    pub fn list(&self, after: Option<ChunkId>, limit: usize) -> Vec<(ChunkId, Place)> {
+    /// At most `limit` chunks after `after`, in order, and whether each is trusted.
+    pub fn list(&self, after: Option<ChunkId>, limit: usize) -> Vec<(ChunkId, Place, bool)> {
         let from = after.map_or(SetId(0), |chunk| chunk.set);
         let all = self.sets.range(from..).flat_map(|(set, chunks)| {
             let first = match after {
@@ -74,7 +74,10 @@ impl Index {
                 _ => Some(0),
             };
             let rest = first.map(|first| chunks.range(first..)).into_iter().flatten();
-            rest.map(|(seq, place)| (ChunkId { set: *set, seq: *seq }, *place))
+            rest.map(|(seq, place)| {
+                let chunk = ChunkId { set: *set, seq: *seq };
+                (chunk, *place, self.is_trusted(chunk))
+            })
         });
         all.take(limit).collect()
     }
@@ -90,6 +93,10 @@ impl Index {
 
     pub fn distrust(&mut self, chunk: ChunkId) {
         self.distrusted.insert(chunk);
+    }
+
+    pub fn bad(&self, limit: usize) -> Vec<ChunkId> {
+        self.distrusted.iter().take(limit).copied().collect()
     }
 
     pub fn trust(&mut self, chunk: ChunkId) {

@@ -130,8 +130,12 @@ impl ChunkStore for SegmentStore {
         self.0.delete(chunks)
     }
 
-    fn list(&self, after: Option<ChunkId>, limit: usize) -> Vec<Held> {
-        self.0.list(after, limit)
+    fn list(&self, after: Option<ChunkId>, limit: usize, brief: bool) -> Vec<Held> {
+        self.0.list(after, limit, brief)
+    }
+
+    fn bad(&self, limit: usize) -> Vec<ChunkId> {
+        self.0.index.read().bad(limit)
     }
 
     fn verify(&self, chunk: ChunkId) -> Verdict {

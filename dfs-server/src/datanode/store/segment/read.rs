@@ -74,14 +74,15 @@ impl Inner {
         StoreError::io(&format!("cannot read chunk {chunk}"), error)
     }
 
-    pub(super) fn list(&self, after: Option<ChunkId>, limit: usize) -> Vec<Held> {
+    pub(super) fn list(&self, after: Option<ChunkId>, limit: usize, brief: bool) -> Vec<Held> {
         let places = self.index.read().list(after, limit);
-        let held = places.into_iter().map(|(chunk, place)| {
-            let sha256 = self.header(chunk, place).ok().map(|header| header.sha256);
+        let held = places.into_iter().map(|(chunk, place, trusted)| {
+            let header = (!brief).then(|| self.header(chunk, place).ok()).flatten();
             Held {
                 chunk,
                 len: place.len,
-                sha256,
+                sha256: header.map(|header| header.sha256),
+                bad: !trusted,
             }
         });
         held.collect()

@@ -189,7 +189,7 @@ fn a_header_damaged_while_open_is_an_error_not_a_lie() {
         store.read(id(1, 1), 0, 1),
         Err(StoreError::Corrupt { .. })
     ));
-    assert_eq!(store.list(None, 10)[0].sha256, None);
+    assert_eq!(store.list(None, 10, false)[0].sha256, None);
 }
 
 #[test]
