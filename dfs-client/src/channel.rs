@@ -87,7 +87,8 @@ impl Peer {
 
     /// Whether it answers its pings and the circuit is closed: the address answered lately, or its pause is over.
     pub fn is_healthy(&self) -> bool {
-        !self.is_suspected() && self.started.elapsed().as_millis() as u64 >= self.closed_until.load(Ordering::Relaxed)
+        !self.is_suspected()
+            && self.started.elapsed().as_millis() as u64 >= self.closed_until.load(Ordering::Relaxed)
     }
 
     /// Transfers under way.

@@ -3,7 +3,8 @@
 use super::stopping;
 use crate::coordinator::Handle;
 use crate::coordinator::executor::{Beat, Event};
-use dfs_proto::convert::ids::uuid;
+use dfs_core::ids::NodeId;
+use dfs_proto::convert::ids::{stored_chunk, uuid};
 use dfs_proto::v1::cluster_server::Cluster;
 use dfs_proto::v1::{BeatReply, NodeBeat};
 use tokio::sync::oneshot;
@@ -11,6 +12,8 @@ use tonic::{Request, Response, Status};
 
 /// Longest address and zone.
 const TEXT_MAX: usize = 256;
+/// Damaged copies of one beat.
+const BAD_MAX: usize = 1024;
 
 pub struct Service {
     handle: Handle,
@@ -37,6 +40,9 @@ impl Cluster for Service {
                 "a text is longer than {TEXT_MAX} bytes"
             )));
         }
+        let bad = beat.bad.iter().take(BAD_MAX).copied();
+        let bad = bad.map(|id| stored_chunk(Some(id), "NodeBeat.bad"));
+        let bad = bad.collect::<Result<Vec<_>, _>>()?;
         let beat = Beat {
             uuid: uuid(&beat.node, "NodeBeat.node")?,
             address: beat.address,
@@ -57,6 +63,10 @@ impl Cluster for Service {
             .await
             .map_err(|_| stopping())?
             .map_err(Status::failed_precondition)?;
+        for chunk in bad {
+            // What finds no room is told again, and is in the inventory.
+            let _ = self.handle.bad_copies.try_send((chunk, NodeId(node)));
+        }
         Ok(Response::new(BeatReply {
             cluster: own.as_bytes().to_vec(),
             node,

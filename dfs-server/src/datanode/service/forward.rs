@@ -12,8 +12,9 @@ use tonic::Code;
 /// Groups (of 1 MiB) on their way to one member: as many as fit a chunk, so that one that lags a little does
 /// not slow the sender.
 const QUEUE: usize = 8;
-/// A member that takes nothing, or does not answer after the end, for so long has failed.
-const STALL: Duration = Duration::from_secs(5);
+/// A member that answers pings but takes nothing, or does not answer after the end, for so long has failed: its
+/// disk does not do its work. Below the sender's own limit for the whole chunk.
+const STALL: Duration = Duration::from_secs(12);
 
 /// One member that receives the chunk through us.
 pub struct Forward {
@@ -43,7 +44,12 @@ impl Forward {
                 ));
             }
             let _load = peer.begin();
-            match client.put(ReceiverStream::new(parts)).await {
+            let put = client.put(ReceiverStream::new(parts));
+            match peer
+                .while_alive(put)
+                .await
+                .map_err(|frozen| failed(frozen.to_string(), false))?
+            {
                 Ok(_) => {
                     peer.succeeded();
                     Ok(())

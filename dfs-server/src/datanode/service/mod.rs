@@ -1,6 +1,7 @@
 //! The chunk service: thin edges that check a request, do it and answer; one file per operation. Clients, other
 //! datanodes and the coordinator call it over gRPC. It knows stores only by their trait.
 
+mod bad;
 mod compose;
 mod delete;
 mod forward;
@@ -52,6 +53,7 @@ struct Shared {
     /// Connections to other members.
     members: Pool,
     disk: Arc<Semaphore>,
+    told: bad::Told,
 }
 
 impl ChunkService {
@@ -64,6 +66,7 @@ impl ChunkService {
             transfers,
             members,
             disk,
+            told: bad::Told::default(),
         }))
     }
 

@@ -4,6 +4,7 @@
 use super::super::store::Verdict;
 use super::sink::Sink;
 use super::{SILENCE, Shared};
+use dfs_client::channel::Peer;
 use dfs_core::ids::ChunkId;
 use dfs_proto::convert::ids;
 use dfs_proto::v1::chunks_client::ChunksClient;
@@ -31,8 +32,8 @@ pub async fn pull(shared: &Arc<Shared>, request: PullRequest) -> Result<PullRepl
             sha256: sha256.to_vec(),
         });
     }
-    let (_, mut source) = shared.member(&from.address).map_err(Status::invalid_argument)?;
-    let (len, sha256) = ask_source(&mut source, &request.cluster, chunk).await?;
+    let (peer, mut source) = shared.member(&from.address).map_err(Status::invalid_argument)?;
+    let (len, sha256) = ask_source(&peer, &mut source, &request.cluster, chunk).await?;
     let sink = Sink::begin(&shared.store, chunk, len, true);
     let everything = GetRequest {
         cluster: request.cluster,
@@ -40,8 +41,8 @@ pub async fn pull(shared: &Arc<Shared>, request: PullRequest) -> Result<PullRepl
         first_block: 0,
         blocks: 0,
     };
-    let mut stream = in_time(source.get(everything)).await?.into_inner();
-    while let Some(group) = in_time(stream.message()).await? {
+    let mut stream = in_time(&peer, source.get(everything)).await?.into_inner();
+    while let Some(group) = in_time(&peer, stream.message()).await? {
         if !sink.send(group).await {
             sink.failure().await?;
             return Err(Status::internal("the store ended before the chunk"));
@@ -57,6 +58,7 @@ pub async fn pull(shared: &Arc<Shared>, request: PullRequest) -> Result<PullRepl
 
 /// The source reads and checks its whole copy before it becomes a source.
 async fn ask_source(
+    peer: &Arc<Peer>,
     source: &mut ChunksClient<Channel>,
     cluster: &[u8],
     chunk: ChunkId,
@@ -65,8 +67,8 @@ async fn ask_source(
         cluster: cluster.to_vec(),
         chunks: vec![chunk.into()],
     };
-    let mut answers = in_time(source.verify(question)).await?.into_inner();
-    let answer = in_time(answers.message()).await?;
+    let mut answers = in_time(peer, source.verify(question)).await?.into_inner();
+    let answer = in_time(peer, answers.message()).await?;
     let answer = answer.ok_or_else(|| Status::unavailable("the source said nothing about its copy"))?;
     if answer.state() != State::Good {
         return Err(Status::not_found(format!(
@@ -78,7 +80,10 @@ async fn ask_source(
     Ok((answer.len, ids::sha256(&answer.sha256, "VerifyReply.sha256")?))
 }
 
-async fn in_time<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-    let answer = tokio::time::timeout(SILENCE, call).await;
-    answer.map_err(|_| Status::deadline_exceeded("the source was silent for a minute"))?
+/// Waits for the source while it answers pings, and for a minute at most.
+async fn in_time<T>(peer: &Arc<Peer>, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let answer = peer.while_alive(tokio::time::timeout(SILENCE, call)).await;
+    answer
+        .map_err(|frozen| Status::unavailable(format!("the source {}: {frozen}", peer.address())))?
+        .map_err(|_| Status::deadline_exceeded("the source was silent for a minute"))?
 }

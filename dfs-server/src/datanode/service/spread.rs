@@ -39,11 +39,7 @@ impl Spread {
         let part = PutRequest {
             part: Some(Part::Blocks(group.clone())),
         };
-        let onward = join_all(
-            self.forwards
-                .iter_mut()
-                .map(|forward| forward.send(part.clone())),
-        );
+        let onward = join_all(self.forwards.iter_mut().map(|forward| forward.send(part.clone())));
         let (taken, _) = tokio::join!(self.sink.send(group), onward);
         taken
     }

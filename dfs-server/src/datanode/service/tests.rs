@@ -3,6 +3,7 @@
 mod cluster;
 mod compose;
 mod failures;
+mod frozen;
 mod speed;
 
 use super::*;
@@ -233,6 +234,8 @@ async fn pull_repairs_a_flipped_bit_and_a_missing_copy() {
         Code::DataLoss,
         "out of service"
     );
+    assert_eq!(cluster.nodes[0].service.bad_to_tell(), [id(1, 1)]);
+    assert_eq!(cluster.nodes[0].service.bad_to_tell(), [], "told a moment ago");
     for node in [0, 2] {
         let pulled = cluster.pull(node, 1, id(1, 1), 1).await.unwrap();
         assert_eq!(
@@ -285,7 +288,12 @@ async fn a_list_is_taken_in_parts_and_names_what_is_bad() {
         cluster: CLUSTER.to_vec(),
         ..v1::ListRequest::default()
     };
-    let (first, held) = seqs(v1::ListRequest { limit: 2, brief: true, ..ask.clone() }).await;
+    let (first, held) = seqs(v1::ListRequest {
+        limit: 2,
+        brief: true,
+        ..ask.clone()
+    })
+    .await;
     assert_eq!(first, [(1, 0), (1, 1)]);
     assert_eq!((held[0].bad, held[1].bad), (true, false));
     assert!(held.iter().all(|held| held.sha256.is_empty()));

@@ -3,7 +3,8 @@
 use super::{Blocks, ChunkStore, ChunkWriter, Held, StoreError, Usage, Verdict};
 use dfs_core::ids::ChunkId;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Which calls fail.
 #[derive(Default)]
@@ -12,6 +13,8 @@ pub struct Faults {
     pub reads: AtomicBool,
     pub deletes: AtomicBool,
     pub finishes: AtomicBool,
+    /// How long the disk takes for each read and each end of a chunk, beside its own time.
+    pub delay_ms: AtomicU64,
 }
 
 pub struct Faulty {
@@ -26,6 +29,12 @@ fn eio(on: &AtomicBool) -> Result<(), StoreError> {
     }
 }
 
+impl Faults {
+    fn wait(&self) {
+        std::thread::sleep(Duration::from_millis(self.delay_ms.load(Ordering::SeqCst)));
+    }
+}
+
 struct Writer {
     inner: Box<dyn ChunkWriter>,
     faults: Arc<Faults>,
@@ -37,6 +46,7 @@ impl ChunkWriter for Writer {
     }
 
     fn finish(self: Box<Self>, sha256: &[u8; 32]) -> Result<(), StoreError> {
+        self.faults.wait();
         eio(&self.faults.finishes)?;
         self.inner.finish(sha256)
     }
@@ -59,6 +69,7 @@ impl ChunkStore for Faulty {
     }
 
     fn read(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Blocks, StoreError> {
+        self.faults.wait();
         eio(&self.faults.reads)?;
         self.inner.read(chunk, first, count)
     }

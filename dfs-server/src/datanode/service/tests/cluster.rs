@@ -14,6 +14,9 @@ use tokio::sync::oneshot;
 
 pub const CLUSTER: [u8; 16] = *b"cluster of tests";
 
+/// A port that the kernel chooses.
+const ANY: &str = "127.0.0.1:0";
+
 pub struct Node {
     pub dir: tempfile::TempDir,
     pub service: ChunkService,
@@ -29,7 +32,7 @@ pub struct Cluster {
 }
 
 impl Node {
-    async fn start(number: u32, dir: tempfile::TempDir) -> Node {
+    async fn start(number: u32, dir: tempfile::TempDir, address: &str) -> Node {
         let open = DataDir::open(&dir.path().join("node"), "datanode", true).unwrap();
         let chunks = dir.path().join("node/chunks");
         std::fs::create_dir_all(&chunks).unwrap();
@@ -52,7 +55,7 @@ impl Node {
             })
             .unwrap();
         let service = ChunkService::new(store, Arc::new(membership));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(serve(service.clone(), listener, async {
@@ -116,15 +119,22 @@ impl Cluster {
     pub async fn start() -> Cluster {
         let mut nodes = Vec::new();
         for number in 1..=3 {
-            nodes.push(Node::start(number, tempfile::tempdir().unwrap()).await);
+            nodes.push(Node::start(number, tempfile::tempdir().unwrap(), ANY).await);
         }
         Cluster { nodes }
+    }
+
+    /// One node, at an address that is free.
+    pub async fn start_at(address: &str) -> Cluster {
+        let node = Node::start(1, tempfile::tempdir().unwrap(), address).await;
+        Cluster { nodes: vec![node] }
     }
 
     pub async fn restart(&mut self, node: usize) {
         let old = self.nodes.remove(node);
         let dir = old.end().await;
-        self.nodes.insert(node, Node::start(node as u32 + 1, dir).await);
+        self.nodes
+            .insert(node, Node::start(node as u32 + 1, dir, ANY).await);
     }
 
     /// How the wire names a member.

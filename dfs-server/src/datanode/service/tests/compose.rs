@@ -70,23 +70,30 @@ async fn nothing_is_made_of_what_is_absent_damaged_or_ordered_by_a_former_leader
         .put(0, id(1, 1), &content(3_000_000, 1), &[])
         .await
         .unwrap();
-    cluster
-        .put(0, id(1, 2), &content(1000, 2), &[])
-        .await
-        .unwrap();
+    cluster.put(0, id(1, 2), &content(1000, 2), &[]).await.unwrap();
     let code = async |pieces: &[(ChunkId, u32, u32)]| {
         compose(&cluster, id(1, 9), pieces, &[1])
             .await
             .map_or_else(|status| status.code(), |_| Code::Ok)
     };
-    assert_eq!(code(&[(id(1, 2), 0, 10), (id(1, 7), 0, 10)]).await, Code::NotFound);
+    assert_eq!(
+        code(&[(id(1, 2), 0, 10), (id(1, 7), 0, 10)]).await,
+        Code::NotFound
+    );
     assert_eq!(code(&[(id(1, 2), 990, 11)]).await, Code::DataLoss);
     assert_eq!(code(&[]).await, Code::InvalidArgument);
     assert_eq!(code(&[(id(1, 2), 0, 0)]).await, Code::InvalidArgument);
     let three = [(id(1, 1), 0, 3_000_000); 3];
-    assert_eq!(code(&three).await, Code::InvalidArgument, "more than a chunk holds");
+    assert_eq!(
+        code(&three).await,
+        Code::InvalidArgument,
+        "more than a chunk holds"
+    );
     cluster.flip_stored_bit(0);
-    assert_eq!(code(&[(id(1, 2), 0, 10), (id(1, 1), 900_000, 500_000)]).await, Code::DataLoss);
+    assert_eq!(
+        code(&[(id(1, 2), 0, 10), (id(1, 1), 900_000, 500_000)]).await,
+        Code::DataLoss
+    );
     assert_eq!(
         cluster.get(0, id(1, 1), 0, 1).await.unwrap_err().code(),
         Code::DataLoss,
