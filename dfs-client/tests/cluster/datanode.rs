@@ -153,4 +153,13 @@ impl Chunks for Member {
     async fn list(&self, _: Request<v1::ListRequest>) -> Result<Response<Self::ListStream>, Status> {
         Err(Status::unimplemented("not used by the client"))
     }
+
+    async fn ping(&self, _: Request<v1::PingRequest>) -> Result<Response<v1::PingReply>, Status> {
+        self.meet_faults().await?;
+        Ok(Response::new(v1::PingReply {}))
+    }
+
+    async fn compose(&self, _: Request<v1::ComposeRequest>) -> Result<Response<v1::ComposeReply>, Status> {
+        Err(Status::unimplemented("not used by the client"))
+    }
 }
