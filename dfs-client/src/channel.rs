@@ -2,6 +2,7 @@
 //! The client's session and transfers use it, and so do the servers among themselves. Of messages it knows the ping.
 
 mod liveness;
+mod pace;
 
 pub use liveness::Frozen;
 
@@ -56,6 +57,7 @@ pub struct Peer {
     started: Instant,
     load: AtomicUsize,
     liveness: liveness::Liveness,
+    pace: pace::Pace,
 }
 
 impl Peer {
@@ -72,6 +74,7 @@ impl Peer {
             started,
             load: AtomicUsize::new(0),
             liveness: liveness::Liveness::default(),
+            pace: pace::Pace::default(),
         })
     }
 
@@ -102,6 +105,16 @@ impl Peer {
         InUse(self.clone())
     }
 
+    /// A part of a transfer took so long to come.
+    pub fn answered_in(&self, took: Duration) {
+        self.pace.note(took);
+    }
+
+    /// Nearly all recent parts of transfers came within this; none when there were too few.
+    pub fn usual_answer(&self) -> Option<Duration> {
+        self.pace.usual()
+    }
+
     pub fn succeeded(&self) {
         self.failures.store(0, Ordering::Relaxed);
         self.closed_until.store(0, Ordering::Relaxed);
@@ -120,6 +133,12 @@ impl Peer {
 
 /// A transfer under way at a peer.
 pub struct InUse(Arc<Peer>);
+
+impl InUse {
+    pub fn peer(&self) -> &Peer {
+        &self.0
+    }
+}
 
 impl Drop for InUse {
     fn drop(&mut self) {

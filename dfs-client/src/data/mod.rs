@@ -49,6 +49,8 @@ pub(crate) struct Data {
     disk: Option<DiskCache>,
     served: levels::Served,
     fetches: Fetches,
+    /// Reads that ask a second member may go on at one time.
+    hedges: tokio::sync::Semaphore,
     /// Inodes with anything that is not committed or told.
     pending: Mutex<HashMap<Ino, Arc<Inode>>>,
     uploads: tokio::sync::Semaphore,
@@ -81,6 +83,7 @@ impl Data {
             disk,
             served: levels::Served::default(),
             fetches: Fetches::default(),
+            hedges: tokio::sync::Semaphore::new(download::HEDGES),
             pending: Mutex::default(),
             uploads: tokio::sync::Semaphore::new(UPLOADS),
             landed: tokio::sync::Notify::new(),

@@ -20,7 +20,7 @@ use std::time::Duration;
 const GROUP: usize = 16 * BLOCK_SIZE as usize;
 /// Messages that wait between the checksums and the network.
 const GROUPS_AHEAD: usize = 2;
-/// A chunk that is not on disk by then is sent elsewhere.
+/// A chunk that is not on disk by then is sent elsewhere, though its member answers pings: its disk does not work.
 const PUT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Sets tried before the attempt counts as failed.
 const SETS_MAX: usize = 6;
@@ -85,11 +85,19 @@ impl Data {
             )));
         }
         alive.sort_by_key(|(_, peer)| (!peer.is_healthy(), peer.load()));
+        // A member that answers no ping is left out and gets its copy by repair, unless too few would be left.
+        let answering = alive.iter().filter(|(_, peer)| !peer.is_suspected()).count();
+        if answering >= map.min_replicas.max(1) {
+            alive.retain(|(_, peer)| !peer.is_suspected());
+        }
         let (reply, sha256) = self.lead(&alive, &map, id, batch).await?;
         for failure in &reply.failures {
             tracing::warn!(chunk = %id, member = failure.node, reason = failure.reason, "a member has no copy");
             if let Some((_, peer)) = alive.iter().find(|(node, _)| node.id == failure.node) {
                 peer.failed();
+                if failure.silent {
+                    peer.suspect();
+                }
             }
         }
         if reply.on_disk.len() < map.min_replicas {
@@ -113,7 +121,8 @@ impl Data {
         })
     }
 
-    /// Sends to the first member that takes it. One that is full cannot forward: then another leads.
+    /// Sends to the first member that takes it. One that is full, dead or frozen cannot forward: then another
+    /// leads. What the first one passed on before is the same content under the same id.
     async fn lead(
         &self,
         alive: &[(v1::Node, Arc<Peer>)],
@@ -121,12 +130,13 @@ impl Data {
         id: ChunkId,
         batch: &Batch,
     ) -> Result<(v1::PutReply, [u8; 32]), Trouble> {
-        let mut full = Trouble::Failed(format!("set {}: no member lives", id.set.0));
+        let mut last = Trouble::Failed(format!("set {}: no member lives", id.set.0));
+        let mut gone = Vec::new();
         for (leader, first) in alive {
             let others = alive
                 .iter()
                 .map(|(node, _)| node)
-                .filter(|node| node.id != leader.id);
+                .filter(|node| node.id != leader.id && !gone.contains(&node.id));
             let begin = v1::PutBegin {
                 transfer: uuid::Uuid::new_v4().as_bytes().to_vec(),
                 cluster: map.cluster.clone(),
@@ -142,19 +152,21 @@ impl Data {
                     first.succeeded();
                     return Ok(answer);
                 }
-                Err(trouble @ Trouble::Full(_)) => full = trouble,
-                Err(trouble) => {
+                Err(trouble @ Trouble::Full(_)) => last = trouble,
+                Err(Trouble::Failed(reason)) => {
+                    tracing::warn!(chunk = %id, reason, "a member did not take a chunk; another is asked");
                     first.failed();
-                    return Err(trouble);
+                    gone.push(leader.id);
+                    last = Trouble::Failed(reason);
                 }
             }
         }
-        Err(full)
+        Err(last)
     }
 
     async fn send(
         &self,
-        peer: &Peer,
+        peer: &Arc<Peer>,
         begin: v1::PutBegin,
         pieces: Vec<Bytes>,
     ) -> Result<(v1::PutReply, [u8; 32]), Trouble> {
@@ -193,8 +205,10 @@ impl Data {
         let requests = tokio_stream::wrappers::ReceiverStream::new(receiver);
         let put = async { tokio::join!(client.put(requests), feed) };
         let failed = |reason: String| Trouble::Failed(format!("{}: {reason}", peer.address()));
-        let (reply, sha256) = tokio::time::timeout(PUT_TIMEOUT, put)
+        let put = peer.while_alive(tokio::time::timeout(PUT_TIMEOUT, put));
+        let (reply, sha256) = put
             .await
+            .map_err(|frozen| failed(frozen.to_string()))?
             .map_err(|_| failed("too slow".to_string()))?;
         match (reply, sha256) {
             (Ok(reply), Some(sha256)) => Ok((reply.into_inner(), sha256)),

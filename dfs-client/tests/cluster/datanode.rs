@@ -104,6 +104,7 @@ impl Chunks for Member {
                 node,
                 reason: "fault".to_string(),
                 full: faults.full.contains(&node),
+                silent: faults.frozen.contains(&node),
             })
             .collect();
         let id = ChunkId::try_from(begin.chunk.unwrap()).unwrap();

@@ -2,13 +2,14 @@
 //! speaks.
 
 use crate::coordinator::Handle;
-use dfs_client::channel::Pool;
+use dfs_client::channel::{Peer, Pool};
 use dfs_core::ids::{ChunkId, NodeId};
 use dfs_proto::convert::ids::{sha256, stored_chunk};
 use dfs_proto::v1::chunks_client::ChunksClient;
 use dfs_proto::v1::verify_reply::State;
 use dfs_proto::v1::{self, DeleteRequest, ListRequest, PullRequest, VerifyRequest};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -43,12 +44,13 @@ impl Datanodes {
         }
     }
 
-    fn client(&self, address: &str) -> Result<ChunksClient<Channel>, Status> {
+    fn client(&self, address: &str) -> Result<(Arc<Peer>, ChunksClient<Channel>), Status> {
         let peer = self
             .pool
             .peer(address)
             .map_err(|error| Status::unavailable(error.to_string()))?;
-        Ok(ChunksClient::new(peer.channel()))
+        let client = ChunksClient::new(peer.channel());
+        Ok((peer, client))
     }
 
     /// Deletes chunks at one member: those that it could not delete.
@@ -58,7 +60,8 @@ impl Datanodes {
             term: self.term,
             chunks: chunks.iter().map(|id| (*id).into()).collect(),
         };
-        let reply = within(self.client(address)?.delete(request)).await?.into_inner();
+        let (peer, mut client) = self.client(address)?;
+        let reply = within(&peer, client.delete(request)).await?.into_inner();
         let failures = reply.failures.into_iter().map(|failure| {
             Ok((
                 stored_chunk(failure.chunk, "DeleteFailure.chunk")?,
@@ -74,8 +77,11 @@ impl Datanodes {
             cluster: self.cluster.clone(),
             chunks: vec![chunk.into()],
         };
-        let mut client = self.client(address)?;
-        let reply = within(async move { client.verify(request).await?.into_inner().message().await }).await?;
+        let (peer, mut client) = self.client(address)?;
+        let reply = within(&peer, async move {
+            client.verify(request).await?.into_inner().message().await
+        })
+        .await?;
         let Some(reply) = reply else {
             return Ok(Copy::Unknown);
         };
@@ -106,7 +112,8 @@ impl Datanodes {
             chunk: Some(chunk.into()),
             from: Some(from),
         };
-        let reply = within(self.client(address)?.pull(request)).await?.into_inner();
+        let (peer, mut client) = self.client(address)?;
+        let reply = within(&peer, client.pull(request)).await?.into_inner();
         Ok(sha256(&reply.sha256, "PullReply.sha256")?)
     }
 
@@ -118,9 +125,9 @@ impl Datanodes {
             after: None,
             ..ListRequest::default()
         };
-        let mut client = self.client(address)?;
-        let mut stream = within(client.list(request)).await?.into_inner();
-        while let Some(reply) = within(stream.message()).await? {
+        let (peer, mut client) = self.client(address)?;
+        let mut stream = within(&peer, client.list(request)).await?.into_inner();
+        while let Some(reply) = within(&peer, stream.message()).await? {
             for chunk in reply.chunks {
                 held.insert(stored_chunk(chunk.id, "HeldChunk.id")?, chunk.len);
             }
@@ -129,8 +136,10 @@ impl Datanodes {
     }
 }
 
-async fn within<T>(work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-    tokio::time::timeout(DEADLINE, work)
-        .await
+/// Waits for a node while it answers pings, and for the deadline at most.
+async fn within<T>(peer: &Arc<Peer>, work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let answer = peer.while_alive(tokio::time::timeout(DEADLINE, work)).await;
+    answer
+        .map_err(|frozen| Status::unavailable(format!("{}: {frozen}", peer.address())))?
         .unwrap_or_else(|_| Err(Status::deadline_exceeded("the datanode did not answer")))
 }

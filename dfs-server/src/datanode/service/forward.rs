@@ -2,6 +2,7 @@
 //! slow fails alone, with its reason, and the others go on.
 
 use super::Shared;
+use dfs_client::channel::Frozen;
 use dfs_proto::v1::{MemberFailure, Node, PutBegin, PutRequest, put_request::Part};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -28,7 +29,12 @@ impl Forward {
     /// Begins to forward to `member`. Whatever fails is told by `finish`.
     pub fn begin(shared: &Shared, member: &Node, begin: PutBegin) -> Forward {
         let node = member.id;
-        let failed = move |reason: String, full: bool| MemberFailure { node, reason, full };
+        let failed = move |reason: String, full: bool| MemberFailure {
+            node,
+            reason,
+            full,
+            silent: false,
+        };
         let (feed, parts) = mpsc::channel(QUEUE);
         // The queue is empty: there is room.
         let _ = feed.try_send(PutRequest {
@@ -37,6 +43,9 @@ impl Forward {
         let connected = shared.member(&member.address);
         let call = tokio::spawn(async move {
             let (peer, mut client) = connected.map_err(|reason| failed(reason, false))?;
+            if peer.is_suspected() {
+                return Err(silent(node));
+            }
             if !peer.is_healthy() {
                 return Err(failed(
                     "it failed a moment ago and is left alone for a while".into(),
@@ -45,11 +54,7 @@ impl Forward {
             }
             let _load = peer.begin();
             let put = client.put(ReceiverStream::new(parts));
-            match peer
-                .while_alive(put)
-                .await
-                .map_err(|frozen| failed(frozen.to_string(), false))?
-            {
+            match peer.while_alive(put).await.map_err(|_| silent(node))? {
                 Ok(_) => {
                     peer.succeeded();
                     Ok(())
@@ -97,6 +102,7 @@ impl Forward {
             node,
             reason,
             full: false,
+            silent: false,
         };
         let stalled = || failed(format!("no progress in {} s", STALL.as_secs()));
         self.feed = None;
@@ -106,6 +112,15 @@ impl Forward {
             Ok(Err(e)) => Err(failed(format!("its task failed: {e}"))),
             Err(_) => Err(stalled()),
         }
+    }
+}
+
+fn silent(node: u32) -> MemberFailure {
+    MemberFailure {
+        node,
+        reason: Frozen.to_string(),
+        full: false,
+        silent: true,
     }
 }
 
