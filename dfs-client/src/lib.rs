@@ -1,6 +1,6 @@
 //! The SDK: connections, the metadata session, caches under leases, reading and writing of files, and the `dfs`
 //! commands that need no kernel. The kernel's door (`dfs-fuse`) calls [`vfs::Vfs`]; `dfs-server` uses
-//! [`channel`] for its own calls. Knows nothing of FUSE.
+//! [`channel`] for its own calls and [`observe`] for its figures. Knows nothing of FUSE.
 
 pub mod channel;
 pub mod commands;
@@ -9,6 +9,7 @@ mod data;
 mod inode;
 pub mod ioctl;
 mod locks;
+pub mod observe;
 mod session;
 pub mod vfs;
 pub mod wait;
