@@ -191,6 +191,18 @@ impl LockTable {
             + waiting.filter(|waiter| waiter.session == session).count()
     }
 
+    /// Locks and waits of all sessions.
+    pub fn len(&self) -> usize {
+        self.inodes
+            .values()
+            .map(|locks| locks.held.len() + locks.waiting.len())
+            .sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The locks held on an inode, in no order.
     pub fn held(&self, ino: Ino) -> impl Iterator<Item = (SessionId, Lock)> + '_ {
         self.inodes

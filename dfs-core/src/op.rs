@@ -331,6 +331,39 @@ impl Op {
         )
     }
 
+    /// What the operation is called in figures and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Lookup { .. } => "lookup",
+            Op::GetAttr { .. } => "get_attr",
+            Op::ReadLink { .. } => "read_link",
+            Op::ReadDir { .. } => "read_dir",
+            Op::GetXattr { .. } => "get_xattr",
+            Op::ListXattr { .. } => "list_xattr",
+            Op::GetExtents { .. } => "get_extents",
+            Op::StatFs => "stat_fs",
+            Op::Acquire { .. } => "acquire",
+            Op::Make(_) => "make",
+            Op::MakeTemp { .. } => "make_temp",
+            Op::Link { .. } => "link",
+            Op::Unlink(_) => "unlink",
+            Op::Rmdir { .. } => "rmdir",
+            Op::Rename(_) => "rename",
+            Op::SetAttr { .. } => "set_attr",
+            Op::SetXattr { .. } => "set_xattr",
+            Op::RemoveXattr { .. } => "remove_xattr",
+            Op::Commit(_) => "commit",
+            Op::Allocate { .. } => "allocate",
+            Op::CopyRange { .. } => "copy_range",
+            Op::Release { .. } => "release",
+            Op::AllocChunks { .. } => "alloc_chunks",
+            Op::Purge { .. } => "purge",
+            Op::EndSession { .. } => "end_session",
+            Op::ForgetGarbage { .. } => "forget_garbage",
+            Op::SetMissing { .. } => "set_missing",
+        }
+    }
+
     /// Whether only the coordinator itself may ask for it.
     pub fn is_internal(&self) -> bool {
         matches!(

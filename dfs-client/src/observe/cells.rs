@@ -84,7 +84,7 @@ pub(super) const SIZES: &[u64] = &[
 #[derive(Debug)]
 struct Cells {
     bounds: &'static [u64],
-    /// What a unit of `bounds` is worth in the unit that is shown.
+    /// How many units of `bounds` make one that is shown.
     scale: f64,
     /// One for each bound and one for what is above the last.
     counts: Box<[AtomicU64]>,
@@ -97,7 +97,7 @@ pub struct Histogram(Arc<Cells>);
 
 impl Histogram {
     pub(super) fn times() -> Histogram {
-        Histogram::with(TIMES, 1e-9)
+        Histogram::with(TIMES, 1e9)
     }
 
     pub(super) fn sizes() -> Histogram {
@@ -146,13 +146,13 @@ impl Histogram {
         let bounds = cells
             .bounds
             .iter()
-            .map(|bound| *bound as f64 * cells.scale)
-            .chain([f64::MAX]);
+            .map(|bound| *bound as f64 / cells.scale)
+            .chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds
             .zip(cells.counts.iter().map(|count| count.load(Ordering::Relaxed)))
             .collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum = cells.sum.load(Ordering::Relaxed) as f64 * cells.scale;
+        let sum = cells.sum.load(Ordering::Relaxed) as f64 / cells.scale;
         (sum, count, buckets)
     }
 }

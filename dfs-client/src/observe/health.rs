@@ -13,6 +13,7 @@ type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 struct Checks {
     live: Mutex<Vec<(String, Check)>>,
     ready: Mutex<Vec<(String, Check)>>,
+    starting: AtomicBool,
     draining: AtomicBool,
 }
 
@@ -29,6 +30,16 @@ impl Health {
     /// Whether `part` can do its work now; when not, work should go elsewhere for a while.
     pub fn ready(&self, part: &str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
         add(&self.0.ready, part, Arc::new(check));
+    }
+
+    /// The process has begun but cannot serve yet.
+    pub fn starting(&self) {
+        self.0.starting.store(true, Ordering::SeqCst);
+    }
+
+    /// The process serves from here on.
+    pub fn started(&self) {
+        self.0.starting.store(false, Ordering::SeqCst);
     }
 
     /// The process was asked to stop: from here on it is not ready.
@@ -50,6 +61,9 @@ impl Health {
         let mut wrong = ask(&self.0.live);
         if self.is_draining() {
             wrong.push("the process was asked to stop and drains".to_owned());
+        }
+        if self.0.starting.load(Ordering::SeqCst) {
+            wrong.push("the process is starting: it reads its disk".to_owned());
         }
         wrong.extend(ask(&self.0.ready));
         wrong
@@ -88,6 +102,15 @@ impl Pulse {
     pub fn beat(&self) {
         let now = self.started.elapsed().as_millis() as u64;
         self.last.store(now, Ordering::Relaxed);
+    }
+
+    /// Makes the loop a condition of the process's life for as long as a clone of this is kept.
+    pub fn watch(&self, health: &Health, part: &str, limit: Duration) {
+        let (started, last) = (self.started, Arc::downgrade(&self.last));
+        health.live(part, move || match last.upgrade() {
+            Some(last) => Pulse { started, last }.check(limit),
+            None => Ok(()),
+        });
     }
 
     /// How long ago the loop came round.

@@ -61,10 +61,7 @@ async fn talk(stream: TcpStream, observer: Observer) {
     }
 }
 
-async fn answer(
-    observer: Observer,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(observer: Observer, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let known = [&Method::GET, &Method::HEAD].contains(&request.method());
     let answered = match request.uri().path() {
         _ if !known => response(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET\n".to_owned()),
@@ -98,11 +95,7 @@ async fn in_time<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -
 fn verdict(wrong: Result<Vec<String>, String>) -> Response<Full<Bytes>> {
     match wrong.unwrap_or_else(|reason| vec![reason]) {
         wrong if wrong.is_empty() => response(StatusCode::OK, PLAIN, "ok\n".to_owned()),
-        wrong => response(
-            StatusCode::SERVICE_UNAVAILABLE,
-            PLAIN,
-            wrong.join("\n") + "\n",
-        ),
+        wrong => response(StatusCode::SERVICE_UNAVAILABLE, PLAIN, wrong.join("\n") + "\n"),
     }
 }
 

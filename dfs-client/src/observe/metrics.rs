@@ -214,7 +214,9 @@ impl Metrics {
         fresh: impl FnOnce() -> Cell,
     ) -> T {
         let mut series = self.scope.series.lock();
-        let known = series.iter().position(|own| own.name == name && own.label == label);
+        let known = series
+            .iter()
+            .position(|own| own.name == name && own.label == label);
         let at = known.unwrap_or_else(|| {
             let cell = fresh();
             series.push(Series {

@@ -48,3 +48,9 @@ impl Default for Observer {
         Observer::new()
     }
 }
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
+}

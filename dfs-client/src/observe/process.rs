@@ -21,11 +21,9 @@ pub fn register(metrics: &Metrics) {
         "When the process started, seconds since 1970",
         move || started,
     );
-    metrics.read_gauge(
-        "process_resident_memory_bytes",
-        "Memory in use",
-        || number(&statm(), 1) * page_size(),
-    );
+    metrics.read_gauge("process_resident_memory_bytes", "Memory in use", || {
+        number(&statm(), 1) * page_size()
+    });
     metrics.read_gauge("process_open_fds", "Open file descriptors", || {
         std::fs::read_dir("/proc/self/fd").map_or(0.0, |fds| fds.count() as f64)
     });

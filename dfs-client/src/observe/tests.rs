@@ -18,7 +18,11 @@ fn figures_are_shown_with_their_labels_each_name_once() {
     metrics.gauge("dfs_test_open", "Open").set(7);
     metrics.read_gauge("dfs_test_read", "Read", || 2.5);
     let text = metrics.text();
-    assert_eq!(text.matches("# TYPE dfs_test_things counter").count(), 1, "{text}");
+    assert_eq!(
+        text.matches("# TYPE dfs_test_things counter").count(),
+        1,
+        "{text}"
+    );
     for line in [
         "dfs_test_things_total{volume=\"a\"} 3",
         "dfs_test_things_total{volume=\"b\"} 1",
@@ -72,7 +76,10 @@ async fn the_endpoint_answers() {
     assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
     observer.health.ready("log", || Err("out of reach".to_owned()));
     let answer = get(address, "/readyz").await;
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("log: out of reach"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("log: out of reach"),
+        "{answer}"
+    );
     observer.health.ready("log", || Ok(()));
     observer.health.drain();
     assert!(get(address, "/readyz").await.contains("drains"));

@@ -8,6 +8,7 @@ pub mod logging;
 mod tests;
 pub mod units;
 
+use dfs_client::observe::{self, Listen, Observer};
 use std::path::PathBuf;
 
 /// Why a server does not start or cannot go on, for the operator: what happened and what to do.
@@ -43,4 +44,19 @@ pub struct Shared {
     /// Least level to log: error, warn, info, debug, trace, or a filter such as `info,dfs_server=debug`
     #[arg(long, default_value = "info", env = "DFS_LOG_LEVEL")]
     pub log_level: String,
+    /// Address of /metrics, /healthz and /readyz, or `off` (default: 127.0.0.1:7480, a datanode's 127.0.0.1:7481;
+    /// when another process has that one, a warning and nothing)
+    #[arg(long, value_name = "ADDRESS", env = "DFS_METRICS_LISTEN")]
+    pub metrics_listen: Option<Listen>,
+}
+
+impl Shared {
+    /// Serves the process's figures where the settings say, or else at the role's `usual` port.
+    pub async fn observe(&self, usual: u16) -> Result<Observer, Fatal> {
+        let usual = Listen::Usual(([127, 0, 0, 1], usual).into());
+        let observer = Observer::new();
+        observer.health.starting();
+        observe::begin(self.metrics_listen.unwrap_or(usual), observer.clone()).await?;
+        Ok(observer)
+    }
 }

@@ -41,6 +41,9 @@ use writer::Writer;
 /// How long connections may stay after the executor has stopped: every stream was told to end.
 const DRAIN: Duration = Duration::from_secs(2);
 
+/// Where `/metrics` is unless told otherwise.
+pub const METRICS_PORT: u16 = 7480;
+
 /// A copy of a chunk that somebody says is bad.
 pub type BadCopy = (ChunkId, NodeId);
 
@@ -135,6 +138,8 @@ impl Coordinator {
     /// Serves on `listener` until `stop` turns true or the executor fails. What was accepted is durable then.
     pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) -> Result<(), Fatal> {
         let handle = self.handle();
+        self.settings.observer.health.started();
+        let health = self.settings.observer.health.clone();
         let workers = workers::start(handle.clone(), self.bad_copies.1);
         let (end_server, server_end) = oneshot::channel::<()>();
         let server = tokio::spawn(services::serve(handle, listener, server_end));
@@ -146,6 +151,7 @@ impl Coordinator {
         let result = tokio::select! {
             result = &mut ended => executor_end(result),
             () = asked => {
+                health.drain();
                 tracing::info!("the coordinator stops");
                 if self.inbox.send_now(Event::Stop).is_err() {
                     tracing::debug!("the executor has stopped already");
@@ -186,8 +192,9 @@ fn executor_end(result: Result<Result<(), Fault>, oneshot::error::RecvError>) ->
 pub async fn run(args: Args) -> Result<(), Fatal> {
     let mut dir = DataDir::open(&args.data_dir, "coordinator", args.init)?;
     let cluster = join_cluster(&mut dir, &args)?;
+    let observer = args.shared.observe(METRICS_PORT).await?;
     let advertised = args.listen.to_string();
-    let coordinator = start_embedded(dir, args.settings(cluster)?, advertised, args.init).await?;
+    let coordinator = start_embedded(dir, args.settings(cluster, &observer)?, advertised, args.init).await?;
     let listener = bind(args.listen).await?;
     tracing::info!(address = %args.listen, "listening");
     let (tell, stop) = watch::channel(false);

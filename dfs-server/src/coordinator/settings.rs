@@ -2,6 +2,7 @@
 
 use crate::config::units::parse_duration;
 use crate::config::{Fatal, Shared};
+use dfs_client::observe::Observer;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -68,11 +69,13 @@ pub struct Settings {
     pub gc_delay: Duration,
     pub inventory_interval: Duration,
     pub checkpoint_records: u64,
+    /// Where this volume's figures are counted.
+    pub observer: Observer,
 }
 
 impl Args {
     /// The settings for this cluster, checked against one another.
-    pub fn settings(&self, cluster: Uuid) -> Result<Settings, Fatal> {
+    pub fn settings(&self, cluster: Uuid, observer: &Observer) -> Result<Settings, Fatal> {
         let replication = usize::from(self.replication);
         let min_replicas = self.min_replicas.map_or(replication / 2 + 1, usize::from);
         if min_replicas == 0 || min_replicas > replication {
@@ -96,6 +99,7 @@ impl Args {
             gc_delay: self.gc_delay,
             inventory_interval: self.inventory_interval,
             checkpoint_records: self.checkpoint_records,
+            observer: observer.part("volume", &self.volume),
         })
     }
 }

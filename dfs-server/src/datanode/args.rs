@@ -3,6 +3,7 @@
 use super::store::segment;
 use crate::config::units::parse_size;
 use crate::config::{Fatal, Shared};
+use dfs_client::observe::Observer;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -65,10 +66,12 @@ pub struct Settings {
     pub reserve: Option<u64>,
     /// Datanodes that share the disk with this one, itself included.
     pub sharers: u64,
+    /// Where this datanode's figures are counted.
+    pub observer: Observer,
 }
 
 impl Args {
-    pub fn settings(&self) -> Result<Settings, Fatal> {
+    pub fn settings(&self, observer: &Observer) -> Result<Settings, Fatal> {
         if self.listen.ip().is_unspecified() && self.advertise.is_none() {
             return Err(Fatal(format!(
                 "nobody can connect to {}: give the address that others reach with --advertise HOST:PORT",
@@ -88,6 +91,7 @@ impl Args {
             capacity: self.capacity,
             reserve: self.reserve,
             sharers: 1,
+            observer: observer.clone(),
         })
     }
 }

@@ -26,6 +26,9 @@ use tokio::sync::watch;
 /// How long transfers under way may go on after the request to stop; the next start recovers from a crash anyway.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// Where `/metrics` is unless told otherwise.
+const METRICS_PORT: u16 = 7481;
+
 /// The running parts of a datanode.
 pub struct Datanode {
     service: ChunkService,
@@ -42,11 +45,28 @@ impl Datanode {
         let store = SegmentStore::open(&chunks, settings.store()?)
             .map_err(|e| Fatal::io(format!("cannot open the chunks in {}", chunks.display()), e))?;
         let membership = Membership::open(dir)?;
-        let service = ChunkService::new(Arc::new(store), Arc::new(membership));
+        let service = ChunkService::new(Arc::new(store), Arc::new(membership), &settings.observer.metrics);
         Ok(Datanode {
             service,
             settings: Arc::new(settings),
         })
+    }
+
+    /// From here on the process's health knows of this datanode.
+    fn watch(&self) {
+        let health = &self.settings.observer.health;
+        let service = self.service.clone();
+        let part = format!("datanode in {}", self.settings.data_dir.display());
+        health.ready(&part, move || {
+            if let Some(problem) = service.problem() {
+                return Err(problem);
+            }
+            match service.membership().node() {
+                Ok(_) => Ok(()),
+                Err(status) => Err(status.message().to_owned()),
+            }
+        });
+        health.started();
     }
 
     /// Serves on `listener` until `stop` turns true.
@@ -56,11 +76,14 @@ impl Datanode {
             .map_err(|e| Fatal::io("a listener has no address", e))?;
         let usage = self.service.usage();
         tracing::info!(%listening, chunks = usage.chunks, used = usage.used, free = usage.free, "the datanode serves");
+        self.watch();
+        let health = self.settings.observer.health.clone();
         let beat = tokio::spawn(beat::run(self.settings.clone(), self.service.clone(), listening));
         let mut asked = stop.clone();
         let asked = async move {
             // A sender that is gone asks to stop as well.
             let _ = asked.wait_for(|stop| *stop).await;
+            health.drain();
         };
         let service = self.service.clone();
         let server = service::serve(self.service, listener, asked);
@@ -84,7 +107,8 @@ async fn drained(stop: &mut watch::Receiver<bool>) {
 
 /// The process `dfs-server datanode`.
 pub async fn run(args: Args) -> Result<(), Fatal> {
-    let settings = args.settings()?;
+    let observer = args.shared.observe(METRICS_PORT).await?;
+    let settings = args.settings(&observer)?;
     let datanode = start_blocking(settings, args.init).await?;
     let listener = bind(args.listen).await?;
     let (tell, stop) = watch::channel(false);

@@ -52,6 +52,7 @@ fn settings(dir: &std::path::Path, coordinators: Vec<String>) -> Settings {
         capacity: Some(1 << 30),
         reserve: Some(0),
         sharers: 1,
+        observer: Default::default(),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::config::units::{parse_duration, parse_size};
 use crate::config::{Fatal, Shared};
 use crate::coordinator::{self, Coordinator};
 use crate::datanode::{self, Datanode};
+use dfs_client::observe::Observer;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -98,7 +99,7 @@ impl Args {
         }
     }
 
-    fn datanode(&self, number: usize) -> datanode::Settings {
+    fn datanode(&self, number: usize, observer: &Observer) -> datanode::Settings {
         datanode::Settings {
             data_dir: self.data_dir.join(format!("datanode-{number}")),
             coordinators: vec![self.listen.to_string()],
@@ -107,6 +108,7 @@ impl Args {
             capacity: self.capacity,
             reserve: None,
             sharers: self.datanode_listen.len() as u64,
+            observer: observer.part("datanode", &number.to_string()),
         }
     }
 }
@@ -152,16 +154,22 @@ pub async fn run(args: Args) -> Result<(), Fatal> {
 
 /// Opens every directory and takes every address before anything is served.
 async fn prepare(args: &Args) -> Result<Vec<Part>, Fatal> {
+    let observer = args.shared.observe(coordinator::METRICS_PORT).await?;
     let own = args.coordinator();
     let mut dir = crate::config::data_dir::DataDir::open(&own.data_dir, "coordinator", true)?;
     let cluster = coordinator::join_cluster(&mut dir, &own)?;
     let listener = coordinator::bind(args.listen).await?;
-    let part =
-        coordinator::start_embedded(dir, own.settings(cluster)?, args.listen.to_string(), true).await?;
+    let part = coordinator::start_embedded(
+        dir,
+        own.settings(cluster, &observer)?,
+        args.listen.to_string(),
+        true,
+    )
+    .await?;
     let mut parts = vec![Part::Coordinator(Box::new(part), listener)];
     for (position, address) in args.datanode_listen.iter().enumerate() {
         let listener = datanode::bind(*address).await?;
-        let part = datanode::start_blocking(args.datanode(position + 1), true).await?;
+        let part = datanode::start_blocking(args.datanode(position + 1, &observer), true).await?;
         parts.push(Part::Datanode(part, listener));
     }
     Ok(parts)

@@ -6,7 +6,13 @@ const EMPTY: [&str; 8] = [
 ];
 const EMPTY_TOO: [&str; 2] = ["handler", "handlers"];
 /// Names that other people's libraries chose.
-const FOREIGN: [&str; 3] = ["SigHandler", "sighandler_t", "futures_util"];
+const FOREIGN: [&str; 5] = [
+    "SigHandler",
+    "sighandler_t",
+    "futures_util",
+    "http_body_util",
+    "hyper_util",
+];
 /// Split, so that this file does not find itself.
 const UNFINISHED: [&str; 7] = [
     concat!("TO", "DO"),

@@ -55,9 +55,8 @@ impl Executor {
 
     /// A reply leaves in order with everything else for the session.
     pub(super) fn reply(&mut self, session: SessionId, index: Index, reply: v1::Reply) {
-        if let Some(own) = self.sessions.get_mut(&session) {
-            own.executing.remove(&reply.op_id);
-        }
-        self.send(session, index, Outgoing::Reply(reply));
+        let own = self.sessions.get_mut(&session);
+        let taken = own.and_then(|own| own.executing.remove(&reply.op_id));
+        self.send(session, index, Outgoing::Reply(reply, taken));
     }
 }

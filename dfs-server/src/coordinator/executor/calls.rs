@@ -1,6 +1,7 @@
 //! Calls of a client: repeats are recognised, acknowledged answers forgotten, the rest is attempted.
 
 use super::event::{Body, Call};
+use super::figures::Taken;
 use super::parked::{Caller, Pending};
 use super::{Executor, Fault};
 use crate::coordinator::limits::SESSION_CALLS;
@@ -51,9 +52,14 @@ impl Executor {
             tracing::debug!(%session, op_id, "an acknowledged call came again and is not executed");
             return Ok(());
         }
-        if !own.executing.insert(op_id) {
+        if own.executing.contains_key(&op_id) {
             return Ok(());
         }
+        let taken = Taken {
+            since: self.now.monotonic,
+            kind: kind(&call.body),
+        };
+        own.executing.insert(op_id, taken);
         match call.body {
             Body::Op(op) => {
                 let caller = Caller::Session { id: session, op_id };
@@ -93,5 +99,13 @@ impl Executor {
                 self.put_row(keys::reply(session, OpId(op_id)), None);
             }
         }
+    }
+}
+
+fn kind(body: &Body) -> &'static str {
+    match body {
+        Body::Op(op) => op.name(),
+        Body::Lock(..) => "lock",
+        Body::Wrong => "wrong",
     }
 }

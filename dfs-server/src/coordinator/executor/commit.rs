@@ -131,12 +131,15 @@ impl Executor {
             time: self.now.wall,
             rows,
         });
+        self.figures
+            .submitted(index, record.rows.len(), batch.bytes, self.now.monotonic);
         self.in_flight.push_back(record.clone());
         self.writer.give(Job::Append(record));
     }
 
     pub(super) fn on_durable(&mut self, index: Index) {
         self.durable = self.durable.max(index);
+        self.figures.durable(index, self.now.monotonic);
         let waiting = std::mem::take(&mut self.waiting);
         let (ready, later): (Vec<_>, Vec<_>) =
             waiting.into_iter().partition(|(needs, _)| *needs <= self.durable);

@@ -2,6 +2,7 @@
 //! The executor never waits for a client: one that does not take its messages loses its stream.
 
 use super::Executor;
+use super::figures::Taken;
 use super::session::{Outgoing, Session};
 use crate::coordinator::limits::REPLIES_PER_MESSAGE;
 use dfs_core::ids::{Index, SessionId};
@@ -29,12 +30,13 @@ impl Executor {
         if !self.standing.holds(now) {
             return;
         }
-        let sessions = &mut self.sessions;
+        let (sessions, figures) = (&mut self.sessions, &mut self.figures);
         self.unsent.retain(|id| {
             let Some(session) = sessions.get_mut(id) else {
                 return false;
             };
-            if !send_ready(session, durable, now) {
+            let mut note = |op_id, taken| figures.answered(*id, op_id, taken, now);
+            if !send_ready(session, durable, now, &mut note) {
                 tracing::warn!(session = %id, "the client takes no messages; its stream is closed");
                 session.stream = None;
                 session.outbox.clear();
@@ -79,7 +81,12 @@ pub fn refuse_stream(stream: &tokio::sync::mpsc::Sender<v1::ServerMessage>, reas
     }
 }
 
-fn send_ready(session: &mut Session, durable: Index, now: Instant) -> bool {
+fn send_ready(
+    session: &mut Session,
+    durable: Index,
+    now: Instant,
+    note: &mut impl FnMut(u64, Taken),
+) -> bool {
     let Some(stream) = &session.stream else {
         session.outbox.clear();
         return true;
@@ -92,7 +99,10 @@ fn send_ready(session: &mut Session, durable: Index, now: Instant) -> bool {
             break;
         };
         match outgoing {
-            Outgoing::Reply(reply) => {
+            Outgoing::Reply(reply, taken) => {
+                if let Some(taken) = taken {
+                    note(reply.op_id, taken);
+                }
                 bytes += prost_len(&reply);
                 replies.push(reply);
                 if replies.len() >= REPLIES_PER_MESSAGE || bytes >= MESSAGE_BYTES {

@@ -21,6 +21,9 @@ impl Executor {
         let recall = self.recalls.get(session, ino).copied();
         match recall {
             Some(recall) if recall.number == number => {
+                self.figures
+                    .recall_time
+                    .took(self.now.monotonic.saturating_duration_since(recall.since));
                 self.recalls.remove(session, ino);
                 self.leases
                     .set(session, ino, mode.min(recall.keep).min(held), open);
@@ -63,6 +66,7 @@ impl Executor {
             .collect();
         for (session, ino) in overdue {
             tracing::warn!(%session, %ino, "a lease was taken from a session that did not give it back");
+            self.figures.revoked.inc();
             self.recalls.remove(session, ino);
             // Whether it holds the inode open is not known: assume so until the session ends.
             self.leases.set(session, ino, LeaseMode::None, true);

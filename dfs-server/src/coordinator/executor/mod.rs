@@ -10,6 +10,7 @@ mod cluster;
 mod commit;
 mod deliver;
 mod event;
+mod figures;
 mod grace;
 mod grants;
 mod hello;
@@ -45,6 +46,7 @@ use dfs_core::lock::LockTable;
 use dfs_core::record::Record;
 use dfs_core::types::LeaseMode;
 use dfs_core::view::{View, ViewError};
+use figures::Figures;
 use grace::Grace;
 use parked::Parked;
 use recall::Recalls;
@@ -111,6 +113,7 @@ pub struct Executor {
     grace: Option<Grace>,
 
     cluster: Cluster,
+    figures: Figures,
     /// Answers to the coordinator's own callers.
     waiting: Vec<Waiting>,
     /// Set by the watch over the disk: only shrinking work is taken.
@@ -138,6 +141,7 @@ impl Executor {
         let mut executor = Executor {
             batch: Batch::new(applied.next()),
             cluster: Cluster::new(term, settings.min_replicas),
+            figures: Figures::new(&settings.observer, &settings.volume, now.monotonic),
             view: Overlay::new(view),
             in_flight: VecDeque::new(),
             durable: applied,

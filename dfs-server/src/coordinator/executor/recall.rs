@@ -59,6 +59,7 @@ impl Executor {
             open.pressed |= pressed;
             return;
         }
+        self.figures.recalls.inc();
         self.recalls.next += 1;
         let number = self.recalls.next;
         let since = self

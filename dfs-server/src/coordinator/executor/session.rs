@@ -1,15 +1,17 @@
 //! A client's session as the executor keeps it: its stream, its answers that the client has not acknowledged,
 //! what waits to be sent. Transitions are in the files named after them.
 
+use super::figures::Taken;
 use dfs_core::ids::Index;
 use dfs_proto::v1;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 use tokio::sync::mpsc;
 
 /// Something for the client, in order with everything else for it.
 pub enum Outgoing {
-    Reply(v1::Reply),
+    /// With the call that it answers, unless it is a repeat.
+    Reply(v1::Reply, Option<Taken>),
     Message(v1::ServerMessage),
 }
 
@@ -34,7 +36,7 @@ pub struct Session {
     pub acked_below: u64,
     pub answered: BTreeMap<u64, Answered>,
     /// Calls that were taken and not yet answered.
-    pub executing: BTreeSet<u64>,
+    pub executing: BTreeMap<u64, Taken>,
     /// Messages in order, each with the index that must be durable before it leaves.
     pub outbox: VecDeque<(Index, Outgoing)>,
     /// When it was last told something.
@@ -51,7 +53,7 @@ impl Session {
             heard: now,
             acked_below: 0,
             answered: BTreeMap::new(),
-            executing: BTreeSet::new(),
+            executing: BTreeMap::new(),
             outbox: VecDeque::new(),
             told: now,
             locks_at_most: 0,

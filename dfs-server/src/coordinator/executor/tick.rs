@@ -24,6 +24,7 @@ impl Executor {
             self.retry_for_nodes()?;
         }
         self.heartbeats(now);
+        self.show_figures();
         Ok(())
     }
 

@@ -57,6 +57,7 @@ async fn send_rest(
 async fn read(shared: &Arc<Shared>, chunk: ChunkId, blocks: Range<u32>) -> Result<BlockGroup, Status> {
     let read = shared.on_disk(move |shared| shared.store.read(chunk, blocks.start, blocks.len() as u32));
     let Blocks { first, payload, crcs } = read.await?.map_err(status::of)?;
+    shared.figures.sent.add(payload.len() as u64);
     Ok(BlockGroup {
         first_block: first,
         payload,

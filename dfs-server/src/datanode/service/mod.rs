@@ -4,6 +4,7 @@
 mod bad;
 mod compose;
 mod delete;
+mod figures;
 mod forward;
 mod get;
 mod list;
@@ -21,11 +22,13 @@ use super::membership::Membership;
 use super::store::{ChunkStore, Usage};
 use crate::config::Fatal;
 use dfs_client::channel::Pool;
+use dfs_client::observe::Metrics;
 use dfs_proto::v1::chunks_server::{Chunks, ChunksServer};
 use dfs_proto::v1::{self, chunks_client::ChunksClient};
+use figures::Figures;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
@@ -52,19 +55,22 @@ struct Shared {
     transfers: Transfers,
     /// Connections to other members.
     members: Pool,
+    figures: Figures,
     disk: Arc<Semaphore>,
     told: bad::Told,
 }
 
 impl ChunkService {
-    pub fn new(store: Arc<dyn ChunkStore>, membership: Arc<Membership>) -> ChunkService {
+    pub fn new(store: Arc<dyn ChunkStore>, membership: Arc<Membership>, metrics: &Metrics) -> ChunkService {
         let disk = Arc::new(Semaphore::new(DISK_JOBS));
         let (transfers, members) = (Transfers::default(), Pool::default());
+        let figures = Figures::new(metrics, &store, &transfers);
         ChunkService(Arc::new(Shared {
             store,
             membership,
             transfers,
             members,
+            figures,
             disk,
             told: bad::Told::default(),
         }))
@@ -148,6 +154,18 @@ pub async fn serve(
     served.await.map_err(|e| Fatal::io("the chunk service failed", e))
 }
 
+/// Counts a request that began then, and logs it as `logged` does.
+fn noted<T>(
+    shared: &Shared,
+    operation: &str,
+    begun: Instant,
+    peer: Option<std::net::SocketAddr>,
+    result: Result<T, Status>,
+) -> Result<T, Status> {
+    shared.figures.request(operation, begun, result.is_err());
+    logged(operation, peer, result)
+}
+
 /// Logs what was refused or failed, once, here; what is a normal answer is not logged.
 fn logged<T>(
     operation: &str,
@@ -176,23 +194,23 @@ impl Chunks for ChunkService {
         &self,
         request: Request<Streaming<v1::PutRequest>>,
     ) -> Result<Response<v1::PutReply>, Status> {
-        let peer = request.remote_addr();
+        let (peer, begun) = (request.remote_addr(), Instant::now());
         let done = put::put(&self.0, request.into_inner()).await;
-        logged("put", peer, done).map(Response::new)
+        noted(&self.0, "put", begun, peer, done).map(Response::new)
     }
 
     type GetStream = Sent<v1::BlockGroup>;
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<Self::GetStream>, Status> {
-        let peer = request.remote_addr();
-        let begun = get::get(&self.0, request.into_inner()).await;
-        logged("get", peer, begun).map(Response::new)
+        let (peer, begun) = (request.remote_addr(), Instant::now());
+        let opened = get::get(&self.0, request.into_inner()).await;
+        noted(&self.0, "get", begun, peer, opened).map(Response::new)
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteReply>, Status> {
-        let peer = request.remote_addr();
+        let (peer, begun) = (request.remote_addr(), Instant::now());
         let done = delete::delete(&self.0, request.into_inner()).await;
-        logged("delete", peer, done).map(Response::new)
+        noted(&self.0, "delete", begun, peer, done).map(Response::new)
     }
 
     type VerifyStream = Sent<v1::VerifyReply>;
@@ -201,23 +219,23 @@ impl Chunks for ChunkService {
         &self,
         request: Request<v1::VerifyRequest>,
     ) -> Result<Response<Self::VerifyStream>, Status> {
-        let peer = request.remote_addr();
-        let begun = verify::verify(&self.0, request.into_inner());
-        logged("verify", peer, begun).map(Response::new)
+        let (peer, begun) = (request.remote_addr(), Instant::now());
+        let opened = verify::verify(&self.0, request.into_inner());
+        noted(&self.0, "verify", begun, peer, opened).map(Response::new)
     }
 
     async fn pull(&self, request: Request<v1::PullRequest>) -> Result<Response<v1::PullReply>, Status> {
-        let peer = request.remote_addr();
+        let (peer, begun) = (request.remote_addr(), Instant::now());
         let done = pull::pull(&self.0, request.into_inner()).await;
-        logged("pull", peer, done).map(Response::new)
+        noted(&self.0, "pull", begun, peer, done).map(Response::new)
     }
 
     type ListStream = Sent<v1::ListReply>;
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<Self::ListStream>, Status> {
-        let peer = request.remote_addr();
-        let begun = list::list(&self.0, request.into_inner());
-        logged("list", peer, begun).map(Response::new)
+        let (peer, begun) = (request.remote_addr(), Instant::now());
+        let opened = list::list(&self.0, request.into_inner());
+        noted(&self.0, "list", begun, peer, opened).map(Response::new)
     }
 
     async fn ping(&self, _: Request<v1::PingRequest>) -> Result<Response<v1::PingReply>, Status> {
@@ -228,8 +246,8 @@ impl Chunks for ChunkService {
         &self,
         request: Request<v1::ComposeRequest>,
     ) -> Result<Response<v1::ComposeReply>, Status> {
-        let peer = request.remote_addr();
+        let (peer, begun) = (request.remote_addr(), Instant::now());
         let done = compose::run(&self.0, request.into_inner()).await;
-        logged("compose", peer, done).map(Response::new)
+        noted(&self.0, "compose", begun, peer, done).map(Response::new)
     }
 }

@@ -30,6 +30,7 @@ pub async fn put(shared: &Arc<Shared>, mut stream: Streaming<PutRequest>) -> Res
         }
     };
     let spreading = spread.end(sha256).await?;
+    shared.figures.received.add(u64::from(transfer.len));
     let mut on_disk = vec![own];
     on_disk.extend(spreading.on_disk);
     Ok(PutReply {

@@ -43,6 +43,7 @@ fn settings(dir: &Path) -> Settings {
         gc_delay: TERM,
         inventory_interval: Duration::from_secs(60),
         checkpoint_records: 1000,
+        observer: Default::default(),
     }
 }
 

@@ -54,7 +54,7 @@ impl Node {
                 term: 1,
             })
             .unwrap();
-        let service = ChunkService::new(store, Arc::new(membership));
+        let service = ChunkService::new(store, Arc::new(membership), &Default::default());
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
