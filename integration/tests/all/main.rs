@@ -7,6 +7,7 @@ mod administration;
 mod crash;
 mod directories;
 mod disk_cache;
+mod frozen;
 mod locks;
 mod lost_client;
 mod luck;
