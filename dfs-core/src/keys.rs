@@ -32,6 +32,7 @@ mod family {
     pub const NODE: u8 = b'n';
     pub const SET: u8 = b't';
     pub const COUNTER: u8 = b'u';
+    pub const PLAN: u8 = b'l';
 }
 
 /// What a key names.
@@ -81,6 +82,7 @@ pub enum Key {
     Node(NodeId),
     Set(SetId),
     Counter(Vec<u8>),
+    Plan(u64),
 }
 
 /// The hash that orders a directory's names: 55 bits of SHA-256 with bit 55 set.
@@ -239,9 +241,14 @@ pub fn set(id: SetId) -> Vec<u8> {
     Builder::new(family::SET).u32(id.0).0
 }
 
-/// Counters: `next_ino`, `next_node`, `next_set`, `inodes`, `bytes`, and the one of [`chunk_seq`].
+/// Counters: `next_ino`, `next_node`, `next_set`, `next_plan`, `inodes`, `bytes`, and the one of [`chunk_seq`].
 pub fn counter(name: &[u8]) -> Vec<u8> {
     Builder::new(family::COUNTER).bytes(name)
+}
+
+/// A plan that moves copies, by its number.
+pub fn plan(number: u64) -> Vec<u8> {
+    Builder::new(family::PLAN).u64(number).0
 }
 
 /// The counter of the next chunk sequence number in a set.
@@ -306,6 +313,7 @@ pub fn parse(key: &[u8]) -> Option<Key> {
         family::NODE => Key::Node(NodeId(take_u32(rest)?)),
         family::SET => Key::Set(SetId(take_u32(rest)?)),
         family::COUNTER => Key::Counter(take_all(rest)),
+        family::PLAN => Key::Plan(take_u64(rest)?),
         _ => return None,
     };
     rest.is_empty().then_some(parsed)
@@ -431,5 +439,14 @@ pub mod prefix {
 
     pub fn counters() -> KeyRange {
         Builder::new(family::COUNTER).range()
+    }
+
+    pub fn plans() -> KeyRange {
+        Builder::new(family::PLAN).range()
+    }
+
+    /// The copies that members of a set lack.
+    pub fn missing_in(set: SetId) -> KeyRange {
+        Builder::new(family::MISSING).u32(set.0).range()
     }
 }

@@ -14,6 +14,7 @@ pub mod lock;
 pub mod namespace;
 pub mod op;
 pub mod placement;
+pub mod plan;
 pub mod record;
 pub mod rows;
 pub mod types;

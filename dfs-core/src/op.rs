@@ -243,8 +243,10 @@ pub struct NewChunk {
     /// Content length, bytes, before encoding.
     pub len: u32,
     pub sha256: [u8; 32],
-    /// Members of the set that do not have it on disk.
+    /// Members of the set that do not have it on disk, as far as the writer knows the members.
     pub missing: Vec<NodeId>,
+    /// Nodes that have it on disk: with it the set's present members are judged, whatever the writer knew.
+    pub on_disk: Vec<NodeId>,
 }
 
 /// New extents of one file, in increasing order, not overlapping. The size grows to their end.

@@ -1,15 +1,19 @@
 //! The rows of a volume's state: a version byte, then postcard. The namespace, the coordinator and the checker
 //! read and write rows only here. Fields are added only with a new version and a golden test of the old one.
 
+mod cluster;
+
+pub use cluster::{Former, Joining, NodeRow, NodeState, PLANS_KEPT, PlanKind, PlanRow, PlanState, SetRow};
+
 use crate::error::FsResult;
-use crate::ids::{ChunkId, Ino, NodeId, SessionId};
+use crate::ids::{ChunkId, Ino, SessionId};
 use crate::op::Reply;
 use crate::types::{Attr, Extent, FileKind, Timestamp};
 use crate::view::ViewError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The version of every row this code writes.
+/// The version of the rows that have had one form only.
 const VERSION: u8 = 1;
 
 /// An inode: its attributes and what only the volume needs.
@@ -166,34 +170,6 @@ pub struct SessionRow {
     pub created: Timestamp,
 }
 
-/// Whether a datanode takes part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NodeState {
-    /// Takes new chunks.
-    Active,
-    /// Serves what it has, takes nothing new.
-    Draining,
-    /// Gone for good.
-    Removed,
-}
-
-/// A datanode.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeRow {
-    pub uuid: [u8; 16],
-    pub address: String,
-    pub zone: String,
-    pub state: NodeState,
-}
-
-/// A replica set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SetRow {
-    /// Rises with each change of the members.
-    pub epoch: u64,
-    pub members: Vec<NodeId>,
-}
-
 /// The answer to a change, kept until the client acknowledged it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyRow(pub FsResult<Reply>);
@@ -204,25 +180,42 @@ pub struct CounterRow {
     pub value: u64,
 }
 
-fn encode_row<T: Serialize>(row: &T) -> Vec<u8> {
-    postcard::to_extend(row, vec![VERSION])
+fn encode_row<T: Serialize>(version: u8, row: &T) -> Vec<u8> {
+    postcard::to_extend(row, vec![version])
         .expect("rows hold only what postcard can encode, and memory grows")
 }
 
-fn decode_row<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, ViewError> {
-    let damaged = |reason: String| ViewError::Damaged {
+fn damaged(key: &[u8], reason: String) -> ViewError {
+    ViewError::Damaged {
         key: print_key(key),
         reason,
-    };
-    let (&version, body) = bytes.split_first().ok_or_else(|| damaged("empty".into()))?;
-    if version != VERSION {
-        return Err(damaged(format!("version {version} is not known to this program")));
     }
-    let (row, rest) = postcard::take_from_bytes(body).map_err(|error| damaged(error.to_string()))?;
+}
+
+/// The version and what follows it.
+fn split_version<'a>(key: &[u8], bytes: &'a [u8]) -> Result<(u8, &'a [u8]), ViewError> {
+    let split = bytes.split_first();
+    let (&version, body) = split.ok_or_else(|| damaged(key, "empty".into()))?;
+    Ok((version, body))
+}
+
+fn unknown_version(key: &[u8], version: u8) -> ViewError {
+    damaged(key, format!("version {version} is not known to this program"))
+}
+
+fn decode_body<T: DeserializeOwned>(key: &[u8], body: &[u8]) -> Result<T, ViewError> {
+    let (row, rest) = postcard::take_from_bytes(body).map_err(|error| damaged(key, error.to_string()))?;
     if !rest.is_empty() {
-        return Err(damaged(format!("{} bytes too many", rest.len())));
+        return Err(damaged(key, format!("{} bytes too many", rest.len())));
     }
     Ok(row)
+}
+
+fn decode_row<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, ViewError> {
+    match split_version(key, bytes)? {
+        (VERSION, body) => decode_body(key, body),
+        (version, _) => Err(unknown_version(key, version)),
+    }
 }
 
 /// The key as a person can read it.
@@ -246,7 +239,7 @@ macro_rules! rows {
         impl $row {
             /// Version byte and content.
             pub fn encode(&self) -> Vec<u8> {
-                encode_row(self)
+                encode_row(VERSION, self)
             }
 
             /// The row in `bytes`; `key` is for the error's text.
@@ -257,7 +250,7 @@ macro_rules! rows {
 
         impl Row for $row {
             fn encode(&self) -> Vec<u8> {
-                encode_row(self)
+                encode_row(VERSION, self)
             }
 
             fn decode(key: &[u8], bytes: &[u8]) -> Result<$row, ViewError> {
@@ -268,4 +261,4 @@ macro_rules! rows {
 }
 
 rows!(InodeRow DentryRow XattrRow ExtentRow ChunkRow GarbageRow MissingRow RangeRow OrphanRow HeldRow PurgeRow
-      SessionRow NodeRow SetRow ReplyRow CounterRow);
+      SessionRow ReplyRow CounterRow PlanRow);

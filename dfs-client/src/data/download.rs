@@ -7,7 +7,7 @@ use crate::channel::{Backoff, InUse, MESSAGE_MAX, Peer};
 use bytes::Bytes;
 use dfs_core::chunk::{BLOCK_SIZE, crc32c};
 use dfs_core::error::FsError;
-use dfs_core::ids::ChunkId;
+use dfs_core::ids::{ChunkId, NodeId};
 use dfs_proto::v1;
 use dfs_proto::v1::chunks_client::ChunksClient;
 use futures_util::StreamExt;
@@ -36,6 +36,8 @@ enum Trouble {
     Failed(String),
     /// The copy does not match its checksums.
     Bad(String),
+    /// The member has no copy.
+    Absent(String),
 }
 
 struct Member {
@@ -174,7 +176,10 @@ impl Data {
                 peer.failed();
                 format!("{}: {reason}", node.address)
             }
-            Trouble::Bad(reason) => {
+            Trouble::Absent(reason) if !self.session.map().is_full_member(chunk.set, NodeId(node.id)) => {
+                format!("{}: {reason}", node.address)
+            }
+            Trouble::Bad(reason) | Trouble::Absent(reason) => {
                 tracing::warn!(%chunk, member = node.address, reason, "a bad copy; another member is asked");
                 let chunk = Some(chunk.into());
                 self.session.report_bad_copy(v1::BadCopy {
@@ -287,7 +292,8 @@ impl Drop for Waiting {
 
 fn failed(status: tonic::Status) -> Trouble {
     match status.code() {
-        tonic::Code::DataLoss | tonic::Code::NotFound => Trouble::Bad(status.message().to_string()),
+        tonic::Code::DataLoss => Trouble::Bad(status.message().to_string()),
+        tonic::Code::NotFound => Trouble::Absent(status.message().to_string()),
         _ => Trouble::Failed(format!("{:?}: {}", status.code(), status.message())),
     }
 }

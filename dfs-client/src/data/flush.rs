@@ -173,6 +173,10 @@ impl Data {
             if is_final(error) && chunk.is_some() {
                 return self.lose(&batch.parts, error);
             }
+            if error == FsError::WouldBlock {
+                // Nobody who has the chunk is a member of its set any more: it is written anew.
+                chunk = None;
+            }
             self.failed(&batch, error, begun);
             let pause = backoff.delay().unwrap_or(RETRY_MOST);
             tokio::select! {

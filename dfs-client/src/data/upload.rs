@@ -71,7 +71,7 @@ impl Data {
 
     async fn put(&self, id: ChunkId, batch: &Batch) -> Result<NewChunk, Trouble> {
         let map = self.session.map();
-        let members = map.members(id.set);
+        let members = map.writers(id.set);
         let mut alive: Vec<(v1::Node, Arc<Peer>)> = members
             .iter()
             .filter(|node| node.alive)
@@ -118,6 +118,7 @@ impl Data {
             len: batch.len,
             sha256,
             missing: missing.map(NodeId).collect(),
+            on_disk: reply.on_disk.iter().copied().map(NodeId).collect(),
         })
     }
 

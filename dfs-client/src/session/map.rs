@@ -13,7 +13,17 @@ pub struct Map {
     pub term: Term,
     pub min_replicas: usize,
     pub nodes: HashMap<NodeId, v1::Node>,
-    pub sets: HashMap<SetId, Vec<NodeId>>,
+    pub sets: HashMap<SetId, Members>,
+}
+
+/// The members of a replica set.
+#[derive(Clone, Debug, Default)]
+pub struct Members {
+    pub all: Vec<NodeId>,
+    /// Being filled: asked last, written to.
+    pub joining: Vec<NodeId>,
+    /// Being replaced: asked, not written to.
+    pub leaving: Vec<NodeId>,
 }
 
 impl Map {
@@ -31,19 +41,50 @@ impl Map {
             sets: map
                 .sets
                 .into_iter()
-                .map(|set| (SetId(set.id), set.members.into_iter().map(NodeId).collect()))
+                .map(|set| (SetId(set.id), Members::of(set)))
                 .collect(),
         }
     }
 
-    /// The members of a set, those that live first, otherwise in the set's order.
+    /// The members of a set that may have its chunks: those that live first, those that are being filled last,
+    /// otherwise in the set's order.
     pub fn members(&self, set: SetId) -> Vec<v1::Node> {
-        let members = self.sets.get(&set).map(Vec::as_slice).unwrap_or_default();
-        let mut nodes: Vec<v1::Node> = members
-            .iter()
-            .filter_map(|id| self.nodes.get(id).cloned())
-            .collect();
+        let Some(members) = self.sets.get(&set) else {
+            return Vec::new();
+        };
+        let mut nodes = self.nodes_of(&members.all);
+        nodes.sort_by_key(|node| (members.joining.contains(&NodeId(node.id)), !node.alive));
+        nodes
+    }
+
+    /// The members of a set that new chunks are written to, those that live first.
+    pub fn writers(&self, set: SetId) -> Vec<v1::Node> {
+        let mut nodes = self.members(set);
+        if let Some(members) = self.sets.get(&set) {
+            nodes.retain(|node| !members.leaving.contains(&NodeId(node.id)));
+        }
         nodes.sort_by_key(|node| !node.alive);
         nodes
+    }
+
+    /// Whether the member is to have every chunk of the set: one that joins or leaves may lack some.
+    pub fn is_full_member(&self, set: SetId, node: NodeId) -> bool {
+        let members = self.sets.get(&set);
+        members.is_some_and(|members| !members.joining.contains(&node) && !members.leaving.contains(&node))
+    }
+
+    fn nodes_of(&self, ids: &[NodeId]) -> Vec<v1::Node> {
+        ids.iter().filter_map(|id| self.nodes.get(id).cloned()).collect()
+    }
+}
+
+impl Members {
+    fn of(set: v1::ReplicaSet) -> Members {
+        let ids = |ids: Vec<u32>| ids.into_iter().map(NodeId).collect();
+        Members {
+            all: ids(set.members),
+            joining: ids(set.joining),
+            leaving: ids(set.leaving),
+        }
     }
 }

@@ -122,6 +122,7 @@ impl Coordinator {
                 id: 1,
                 epoch: 1,
                 members,
+                ..v1::ReplicaSet::default()
             }],
             min_replicas: 2,
         };

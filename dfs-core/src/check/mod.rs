@@ -10,7 +10,7 @@ use crate::ids::{ChunkId, Ino, NodeId, SessionId};
 use crate::keys::{self, Key};
 use crate::rows::{
     ChunkRow, CounterRow, DentryRow, ExtentRow, GarbageRow, HeldRow, InodeRow, MissingRow, NodeRow,
-    OrphanRow, PurgeRow, RangeRow, ReplyRow, SessionRow, SetRow, XattrRow,
+    OrphanRow, PlanRow, PurgeRow, RangeRow, ReplyRow, SessionRow, SetRow, XattrRow,
 };
 use crate::types::{Extent, FileKind};
 use crate::view::ViewError;
@@ -202,6 +202,7 @@ impl Checker {
             Key::Reply { .. } => drop(ReplyRow::decode(key, value)?),
             Key::Node(_) => drop(NodeRow::decode(key, value)?),
             Key::Set(_) => drop(SetRow::decode(key, value)?),
+            Key::Plan(_) => drop(PlanRow::decode(key, value)?),
         }
         Ok(())
     }

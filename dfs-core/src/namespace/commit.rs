@@ -4,10 +4,10 @@ use super::content::range_end;
 use super::tx::{Fault, Outcome, Tx};
 use crate::chunk::CHUNK_MAX;
 use crate::error::FsError;
-use crate::ids::{ChunkId, SetId};
+use crate::ids::{ChunkId, NodeId, SetId};
 use crate::keys;
 use crate::op::{CHUNK_RANGE_MAX, COMMIT_CHUNKS_MAX, COMMIT_FILES_MAX, Commit, FileCommit, NewChunk, Reply};
-use crate::rows::{ChunkRow, GarbageRow, MissingRow, RangeRow};
+use crate::rows::{ChunkRow, GarbageRow, MissingRow, RangeRow, SetRow};
 use crate::types::{Extent, FileKind};
 use std::collections::BTreeSet;
 
@@ -39,7 +39,7 @@ fn add_chunk(tx: &mut Tx<'_>, chunk: &NewChunk) -> Outcome<()> {
     if tx.chunk(id)?.is_some() || tx.get::<GarbageRow>(&keys::garbage(id))?.is_some() {
         return Err(FsError::Invalid.into());
     }
-    let nodes: BTreeSet<_> = chunk.missing.iter().copied().collect();
+    let nodes = lacking(tx, chunk)?;
     let since = tx.ctx.now;
     for node in &nodes {
         tx.put(keys::missing(id, *node), &MissingRow { since });
@@ -52,6 +52,24 @@ fn add_chunk(tx: &mut Tx<'_>, chunk: &NewChunk) -> Outcome<()> {
         missing: nodes.len() as u32,
     };
     tx.put_chunk(id, row)
+}
+
+/// The set's present members that do not have the chunk. The writer may have known the members of before: one
+/// that has joined meanwhile lacks it. `WouldBlock` when nobody who has it is a member any more: it must be
+/// written again.
+fn lacking(tx: &Tx<'_>, chunk: &NewChunk) -> Outcome<BTreeSet<NodeId>> {
+    let Some(set) = tx.get::<SetRow>(&keys::set(chunk.id.set))? else {
+        return Ok(chunk.missing.iter().copied().collect());
+    };
+    let lacks = |node: &NodeId| match chunk.on_disk.as_slice() {
+        [] => chunk.missing.contains(node) || set.is_joining(*node),
+        stored => !stored.contains(node),
+    };
+    let nodes: BTreeSet<NodeId> = set.members.iter().copied().filter(lacks).collect();
+    if nodes.len() >= set.members.len() {
+        return Err(FsError::WouldBlock.into());
+    }
+    Ok(nodes)
 }
 
 /// Whether the chunk's number is in a range leased to the session. Ranges are short, so those that can hold

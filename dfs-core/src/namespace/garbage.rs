@@ -4,7 +4,7 @@ use super::tx::{Outcome, Tx};
 use crate::ids::{ChunkId, NodeId};
 use crate::keys;
 use crate::op::Reply;
-use crate::rows::MissingRow;
+use crate::rows::{MissingRow, SetRow};
 
 pub(super) fn forget(tx: &mut Tx<'_>, chunks: &[ChunkId]) -> Outcome<Reply> {
     for chunk in chunks {
@@ -13,14 +13,14 @@ pub(super) fn forget(tx: &mut Tx<'_>, chunks: &[ChunkId]) -> Outcome<Reply> {
     Ok(Reply::Done)
 }
 
-/// A chunk that is no longer known has nothing to repair.
+/// A chunk that is no longer known has nothing to repair, nor has a node that is no member.
 pub(super) fn set_missing(tx: &mut Tx<'_>, id: ChunkId, node: NodeId, missing: bool) -> Outcome<Reply> {
     let Some(mut row) = tx.chunk(id)? else {
         return Ok(Reply::Done);
     };
     let key = keys::missing(id, node);
     let known = tx.get::<MissingRow>(&key)?.is_some();
-    if known == missing {
+    if known == missing || (missing && !is_member(tx, id, node)?) {
         return Ok(Reply::Done);
     }
     if missing {
@@ -33,4 +33,10 @@ pub(super) fn set_missing(tx: &mut Tx<'_>, id: ChunkId, node: NodeId, missing: b
     }
     tx.put_chunk(id, row)?;
     Ok(Reply::Done)
+}
+
+/// A set without a row is one of a model: every node counts.
+fn is_member(tx: &Tx<'_>, id: ChunkId, node: NodeId) -> Outcome<bool> {
+    let set = tx.get::<SetRow>(&keys::set(id.set))?;
+    Ok(set.is_none_or(|set| set.members.contains(&node)))
 }

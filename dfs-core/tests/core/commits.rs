@@ -3,8 +3,9 @@
 use crate::world::*;
 use dfs_core::error::FsError::*;
 use dfs_core::ids::{ChunkId, Ino, NodeId, SessionId, SetId};
-use dfs_core::keys::prefix;
+use dfs_core::keys::{self, prefix};
 use dfs_core::op::*;
+use dfs_core::rows::SetRow;
 use dfs_core::types::*;
 
 const CHUNK: u32 = 8 << 20;
@@ -38,6 +39,7 @@ fn chunk(id: ChunkId, len: u32) -> NewChunk {
         len,
         sha256: [3; 32],
         missing: Vec::new(),
+        on_disk: Vec::new(),
     }
 }
 
@@ -320,4 +322,41 @@ fn missing_copies_are_remembered_until_found() {
     assert_eq!(set(&mut w, 2, false), 1);
     w.unlink(ROOT, "f").expect("there");
     assert_eq!(set(&mut w, 2, true), 0, "nothing to repair any more");
+}
+
+#[test]
+fn members_that_joined_after_the_write_lack_the_chunk() {
+    let mut w = World::new();
+    let f = w.file(ROOT, "f");
+    let id = w.chunk_id();
+    let mut set = SetRow::new(vec![NodeId(1), NodeId(2), NodeId(3)]);
+    set.begin_move(NodeId(3), NodeId(4), 9, 1).expect("fits");
+    w.view.rows.insert(keys::set(id.set), set.encode());
+    let at = |chunk| {
+        vec![Extent {
+            offset: 0,
+            len: 10,
+            chunk,
+            chunk_offset: 0,
+        }]
+    };
+    // The writer knew the members of before and reached two of them.
+    let written = |on_disk: &[u32]| NewChunk {
+        missing: vec![NodeId(2)],
+        on_disk: on_disk.iter().copied().map(NodeId).collect(),
+        ..chunk(id, 10)
+    };
+    let gone = commit(vec![written(&[7, 8])], f, at(id));
+    assert_eq!(w.refused(&gone), WouldBlock, "no member has it any more");
+    w.run(&commit(vec![written(&[1, 3])], f, at(id))).expect("good");
+    let lacking = [2, 4].map(|node| w.view.rows.contains_key(&keys::missing(id, NodeId(node))));
+    assert_eq!((lacking, w.count(prefix::missing_of(id))), ([true, true], 2));
+    let stranger = Op::SetMissing {
+        chunk: id,
+        node: NodeId(9),
+        missing: true,
+    };
+    w.run_as(SessionId::COORDINATOR, &stranger).expect("its own");
+    assert_eq!(w.count(prefix::missing_of(id)), 2, "it is no member");
+    w.check();
 }

@@ -11,6 +11,14 @@ use dfs_core::types::*;
 use dfs_core::view::ViewError;
 use proptest::prelude::*;
 
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text
+        .bytes()
+        .map(|byte| (byte as char).to_digit(16).unwrap() as u8)
+        .collect();
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -136,6 +144,7 @@ fn keys_of_the_volume() -> Cases {
             "756368756e6b5f7365712f3132".into(),
             Key::Counter(b"chunk_seq/12".to_vec()),
         ),
+        (keys::plan(7), "6c0000000000000007".into(), Key::Plan(7)),
     ]
 }
 
@@ -210,7 +219,10 @@ fn row<R: Row + PartialEq + std::fmt::Debug>(row: R, golden: &str) {
     assert_eq!(R::decode(&key, &bytes).as_ref(), Ok(&row));
     let damaged = |bytes: &[u8]| matches!(R::decode(&key, bytes), Err(ViewError::Damaged { .. }));
     assert!(damaged(&[]) && damaged(&[&bytes[..], &[0]].concat()));
-    assert!(damaged(&[&[2], &bytes[1..]].concat()), "a version of the future");
+    assert!(
+        damaged(&[&[200], &bytes[1..]].concat()),
+        "a version of the future"
+    );
     for len in 1..bytes.len() {
         assert!(damaged(&bytes[..len]));
     }
@@ -282,20 +294,6 @@ fn rows_of_the_volume_have_these_bytes() {
         },
         "0101630202",
     );
-    let node = NodeRow {
-        uuid: [9; 16],
-        address: "h:1".into(),
-        zone: "z".into(),
-        state: NodeState::Draining,
-    };
-    row(node, &format!("01{}03683a31017a01", "09".repeat(16)));
-    row(
-        SetRow {
-            epoch: 1,
-            members: vec![NodeId(1), NodeId(2)],
-        },
-        "0101020102",
-    );
     row(ReplyRow(Ok(Reply::Done)), "010000");
     row(ReplyRow(Err(FsError::NotEmpty)), "010104");
     row(
@@ -306,6 +304,67 @@ fn rows_of_the_volume_have_these_bytes() {
         "0100090501",
     );
     row(CounterRow { value: 128 }, "018001");
+}
+
+#[test]
+fn rows_of_the_cluster_have_these_bytes() {
+    let node = NodeRow {
+        uuid: [9; 16],
+        address: "h:1".into(),
+        zone: "z".into(),
+        state: NodeState::Draining,
+        since: Timestamp { secs: 1, nanos: 2 },
+    };
+    let old = format!("01{}03683a31017a01", "09".repeat(16));
+    let before = NodeRow {
+        since: Timestamp::default(),
+        ..node.clone()
+    };
+    assert_eq!(
+        NodeRow::decode(&[], &unhex(&old)),
+        Ok(before),
+        "the first version"
+    );
+    row(node, &format!("02{}03683a31017a010202", "09".repeat(16)));
+    let members = vec![NodeId(1), NodeId(2)];
+    let set = SetRow::new(members.clone());
+    assert_eq!(
+        SetRow::decode(&[], &unhex("0101020102")),
+        Ok(set),
+        "the first version"
+    );
+    row(
+        SetRow {
+            epoch: 3,
+            members,
+            joining: vec![Joining {
+                node: NodeId(2),
+                replaces: Some(NodeId(1)),
+                next: 5,
+                until: 6,
+                plan: 7,
+            }],
+            former: vec![Former {
+                node: NodeId(4),
+                since: Timestamp { secs: 1, nanos: 2 },
+            }],
+        },
+        "02030201020102010105060701040202",
+    );
+    row(
+        PlanRow {
+            kind: PlanKind::Drain,
+            node: Some(NodeId(4)),
+            state: PlanState::Done,
+            begun: Timestamp { secs: 1, nanos: 2 },
+            ended: Timestamp { secs: 2, nanos: 2 },
+            moves: 3,
+            moves_done: 3,
+            chunks: 5,
+            bytes: 128,
+        },
+        "0101010401020204020303058001",
+    );
 }
 
 proptest! {

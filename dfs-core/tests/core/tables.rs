@@ -5,7 +5,7 @@ use dfs_core::extents::ExtentMap;
 use dfs_core::ids::{ChunkId, Ino, NodeId, SessionId, SetId};
 use dfs_core::lease::{Conflict, LeaseTable};
 use dfs_core::lock::{Lock, LockKind, LockTable, LockType};
-use dfs_core::placement;
+use dfs_core::placement::{self, Candidate};
 use dfs_core::rows::SetRow;
 use dfs_core::types::{Extent, LeaseMode};
 use proptest::prelude::*;
@@ -184,16 +184,23 @@ proptest! {
 
     #[test]
     fn sets_overlap_evenly(count in 0..30u32, replication in 1..5usize, zones in 1..6u32) {
-        let nodes: Vec<(NodeId, String)> =
-            (1..=count).map(|number| (NodeId(number), format!("z{}", number % zones))).collect();
-        let sets = placement::form_sets(&nodes, replication);
+        let nodes: Vec<Candidate> = (1..=count)
+            .map(|number| Candidate {
+                node: NodeId(number),
+                zone: format!("z{}", number % zones),
+                capacity: 0,
+            })
+            .collect();
+        let sets = placement::form_sets(&nodes, &[], replication);
         let mut turned = nodes.clone();
         turned.reverse();
-        prop_assert_eq!(&placement::form_sets(&turned, replication), &sets);
+        prop_assert_eq!(&placement::form_sets(&turned, &[], replication), &sets);
+        let again = placement::form_sets(&nodes, &sets, replication);
+        prop_assert!(again.is_empty(), "the same nodes need no more sets: {:?}", again);
         prop_assert_eq!(sets.is_empty(), (count as usize) < replication);
         let mut load: BTreeMap<NodeId, usize> = BTreeMap::new();
         let zone_of = |node: &NodeId| node.0 % zones;
-        let all_zones: BTreeSet<u32> = nodes.iter().map(|(node, _)| zone_of(node)).collect();
+        let all_zones: BTreeSet<u32> = nodes.iter().map(|node| zone_of(&node.node)).collect();
         for set in &sets {
             let distinct: BTreeSet<&NodeId> = set.iter().collect();
             prop_assert_eq!(distinct.len(), replication);
@@ -324,10 +331,7 @@ fn a_flock_that_changes_its_type_gives_way() {
 
 #[test]
 fn sets_are_chosen_by_health_and_room() {
-    let row = |members: &[u32]| SetRow {
-        epoch: 1,
-        members: members.iter().copied().map(NodeId).collect(),
-    };
+    let row = |members: &[u32]| SetRow::new(members.iter().copied().map(NodeId).collect());
     let sets = BTreeMap::from([
         (SetId(1), row(&[1, 2])),
         (SetId(2), row(&[2, 3])),

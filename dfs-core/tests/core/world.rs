@@ -256,6 +256,7 @@ pub fn commit_op(id: ChunkId, len: u32, ino: Ino, extents: &[(u64, u64, u32)], m
             len,
             sha256: [0; 32],
             missing: Vec::new(),
+            on_disk: Vec::new(),
         }],
         files: vec![FileCommit {
             ino,

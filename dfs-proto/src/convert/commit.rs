@@ -20,6 +20,7 @@ impl From<&NewChunk> for v1::NewChunk {
             len: chunk.len,
             sha256: chunk.sha256.to_vec(),
             missing: chunk.missing.iter().map(|node| node.0).collect(),
+            on_disk: chunk.on_disk.iter().map(|node| node.0).collect(),
         }
     }
 }
@@ -39,6 +40,7 @@ impl TryFrom<v1::NewChunk> for NewChunk {
             len: chunk.len,
             sha256: sha256(&chunk.sha256, "NewChunk.sha256")?,
             missing: node_ids(&chunk.missing, "NewChunk.missing")?,
+            on_disk: node_ids(&chunk.on_disk, "NewChunk.on_disk")?,
         })
     }
 }

@@ -26,8 +26,6 @@ pub const RECORDS_IN_FLIGHT: usize = 2;
 pub const INO_BLOCK: u64 = 4096;
 /// How often timers are looked at.
 pub const TICK: Duration = Duration::from_millis(100);
-/// A datanode that beats every second and was not heard for this long is routed around.
-pub const NODE_SILENCE: Duration = Duration::from_secs(3);
 /// Datanodes of a cluster.
 pub const NODES: usize = 1024;
 /// A holder that is alive but does not answer a recall (it may be flushing) loses the lease after this many

@@ -18,7 +18,7 @@ mod state;
 mod workers;
 mod writer;
 
-pub use settings::{Args, Settings};
+pub use settings::{Args, Healing, Settings};
 
 use crate::config::Fatal;
 use crate::config::data_dir::DataDir;

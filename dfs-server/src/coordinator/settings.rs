@@ -54,6 +54,19 @@ pub struct Args {
     /// Records of the log after which a checkpoint is made (there is also a bound in bytes)
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..), env = "DFS_CHECKPOINT_RECORDS")]
     pub checkpoint_records: u64,
+    #[command(flatten)]
+    pub healing: Healing,
+}
+
+/// When datanodes count as gone.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Healing {
+    /// How long a datanode may be silent before it is routed around
+    #[arg(long, default_value = "3s", value_parser = parse_duration, env = "DFS_SUSPECT_AFTER")]
+    pub suspect_after: Duration,
+    /// How long a datanode may be silent before its copies are made anew elsewhere
+    #[arg(long, default_value = "10m", value_parser = parse_duration, env = "DFS_DEAD_AFTER")]
+    pub dead_after: Duration,
 }
 
 /// What the coordinator's parts need to know.
@@ -71,6 +84,7 @@ pub struct Settings {
     pub checkpoint_records: u64,
     /// Where this volume's figures are counted.
     pub observer: Observer,
+    pub healing: Healing,
 }
 
 impl Args {
@@ -88,6 +102,11 @@ impl Args {
                 "--session-timeout must not be shorter than --lease-term".into(),
             ));
         }
+        if self.healing.dead_after < self.healing.suspect_after {
+            return Err(Fatal(
+                "--dead-after must not be shorter than --suspect-after".into(),
+            ));
+        }
         Ok(Settings {
             data_dir: self.data_dir.clone(),
             cluster,
@@ -100,6 +119,7 @@ impl Args {
             inventory_interval: self.inventory_interval,
             checkpoint_records: self.checkpoint_records,
             observer: observer.part("volume", &self.volume),
+            healing: self.healing,
         })
     }
 }

@@ -77,6 +77,8 @@ pub struct Args {
     /// Records of the log after which a checkpoint is made
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..), env = "DFS_CHECKPOINT_RECORDS")]
     pub checkpoint_records: u64,
+    #[command(flatten)]
+    pub healing: coordinator::Healing,
 }
 
 impl Args {
@@ -96,6 +98,7 @@ impl Args {
             gc_delay: self.gc_delay,
             inventory_interval: self.inventory_interval,
             checkpoint_records: self.checkpoint_records,
+            healing: self.healing,
         }
     }
 

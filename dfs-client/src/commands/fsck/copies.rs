@@ -76,7 +76,12 @@ fn by_member(
                 .push(format!("chunk {id}: its replica set is not known"));
             continue;
         };
-        for node in set.members.iter().map(|node| NodeId(*node)) {
+        // Those that join or leave need not have it.
+        let full = set
+            .members
+            .iter()
+            .filter(|node| !set.joining.contains(node) && !set.leaving.contains(node));
+        for node in full.map(|node| NodeId(*node)) {
             if metadata.missing.contains(&(*id, node)) {
                 copies.awaiting_repair += 1;
             } else {

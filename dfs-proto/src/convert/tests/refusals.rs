@@ -157,6 +157,7 @@ fn commits() {
         len: 1,
         sha256: [0; 32],
         missing: vec![],
+        on_disk: vec![],
     };
     let wire = v1::NewChunk::from(&chunk);
     assert_eq!(NewChunk::try_from(wire.clone()), Ok(chunk));
@@ -183,6 +184,14 @@ fn commits() {
         },
         v1::NewChunk {
             missing: vec![1; 17],
+            ..wire.clone()
+        },
+        v1::NewChunk {
+            on_disk: vec![0],
+            ..wire.clone()
+        },
+        v1::NewChunk {
+            on_disk: vec![1; 17],
             ..wire
         },
     ] {

@@ -108,16 +108,16 @@ pub fn extents() -> impl Strategy<Value = Vec<Extent>> {
 }
 
 fn commit() -> impl Strategy<Value = Commit> {
-    let missing = vec((1..=u32::MAX).prop_map(NodeId), 0..3);
-    let chunk =
-        (chunk_id(), 1..=8u32 << 20, any::<[u8; 32]>(), missing).prop_map(|(id, len, sha256, missing)| {
-            NewChunk {
-                id,
-                len,
-                sha256,
-                missing,
-            }
-        });
+    let nodes = || vec((1..=u32::MAX).prop_map(NodeId), 0..3);
+    let chunk = (chunk_id(), 1..=8u32 << 20, any::<[u8; 32]>(), nodes(), nodes()).prop_map(
+        |(id, len, sha256, missing, on_disk)| NewChunk {
+            id,
+            len,
+            sha256,
+            missing,
+            on_disk,
+        },
+    );
     let file = (ino(), extents(), time(), option::of(time()), any::<bool>()).prop_map(
         |(ino, extents, mtime, atime, kill_suidgid)| FileCommit {
             ino,

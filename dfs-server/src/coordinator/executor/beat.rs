@@ -19,16 +19,23 @@ impl Executor {
             .nodes
             .iter()
             .find(|(_, node)| node.row.uuid == beat.uuid)
-            .map(|(id, _)| *id);
+            .map(|(id, node)| (*id, node.row.state));
         let id = match known {
-            Some(id) => id,
-            None if self.cluster.nodes.len() >= NODES => {
+            Some((id, NodeState::Removed)) => {
+                let _ = answer.send(Err(format!(
+                    "this datanode was node {id} and was removed from the cluster; \
+                     to take it in again, start it with an empty data directory and --init"
+                )));
+                return Ok(());
+            }
+            Some((id, _)) => id,
+            None if self.cluster.present().count() >= NODES => {
                 let _ = answer.send(Err(format!("the cluster has {NODES} datanodes already")));
                 return Ok(());
             }
             None => self.register(&beat)?,
         };
-        self.note_beat(id, beat);
+        self.note_beat(id, beat)?;
         let term = self.term;
         let index = self.batch_or_durable();
         self.when_durable(index, move || {
@@ -47,6 +54,7 @@ impl Executor {
             address: beat.address.clone(),
             zone: beat.zone.clone(),
             state: NodeState::Active,
+            since: self.now.wall,
         };
         self.put_row(keys::node(id), Some(row.encode()));
         tracing::info!(node = %id, address = row.address, zone = row.zone, "a datanode joined");
@@ -59,28 +67,24 @@ impl Executor {
                 beat: None,
             },
         );
-        self.form_sets()?;
         Ok(id)
     }
 
-    /// Forms the sets that are missing; those that exist stay.
+    /// Forms the sets that are missing among the nodes that live and have room; those that exist stay.
     fn form_sets(&mut self) -> Result<(), Fault> {
-        let active: Vec<(NodeId, String)> = self
+        let candidates = self.cluster.candidates();
+        let existing: Vec<Vec<NodeId>> = self
             .cluster
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.row.state == NodeState::Active)
-            .map(|(id, node)| (*id, node.row.zone.clone()))
+            .sets
+            .values()
+            .map(|set| set.members.clone())
             .collect();
         let mut next = self.counter(b"next_set")?.max(1);
-        for members in placement::form_sets(&active, self.settings.replication) {
-            if self.cluster.sets.values().any(|set| set.members == members) {
-                continue;
-            }
+        for members in placement::form_sets(&candidates, &existing, self.settings.replication) {
             let id = SetId(next as u32);
             next += 1;
             tracing::info!(set = id.0, ?members, "a replica set was formed");
-            let row = SetRow { epoch: 1, members };
+            let row = SetRow::new(members);
             self.put_row(keys::set(id), Some(row.encode()));
             self.put_row(
                 keys::counter(b"next_set"),
@@ -92,7 +96,7 @@ impl Executor {
         Ok(())
     }
 
-    fn note_beat(&mut self, id: NodeId, beat: Beat) {
+    fn note_beat(&mut self, id: NodeId, beat: Beat) -> Result<(), Fault> {
         let now = self.now.monotonic;
         let mut moved = None;
         let mut changed = false;
@@ -112,8 +116,11 @@ impl Executor {
         }
         if changed {
             tracing::info!(node = %id, "a datanode is alive");
+            self.take_back(id);
+            self.form_sets()?;
             self.cluster.changed();
             self.push_map();
         }
+        Ok(())
     }
 }

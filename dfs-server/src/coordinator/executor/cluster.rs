@@ -2,13 +2,12 @@
 //! beats say. Owned by the executor; it decides nothing about chunks.
 
 use super::event::Beat;
-use crate::coordinator::limits::NODE_SILENCE;
 use dfs_core::ids::{NodeId, SetId, Term};
 use dfs_core::placement;
-use dfs_core::rows::{NodeRow, NodeState, SetRow};
+use dfs_core::rows::{NodeRow, NodeState, PlanRow, SetRow};
 use dfs_proto::v1;
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Free space assumed of a node that is known but has not said anything since the start.
 const UNKNOWN_FREE: u64 = 1 << 30;
@@ -23,6 +22,8 @@ pub struct Node {
 pub struct Cluster {
     pub nodes: BTreeMap<NodeId, Node>,
     pub sets: BTreeMap<SetId, SetRow>,
+    /// The newest plans, by number.
+    pub plans: BTreeMap<u64, PlanRow>,
     /// Rises with each change; its upper half is the term, so that it rises over restarts too.
     version: u64,
     min_replicas: usize,
@@ -33,6 +34,7 @@ impl Cluster {
         Cluster {
             nodes: BTreeMap::new(),
             sets: BTreeMap::new(),
+            plans: BTreeMap::new(),
             version: term.0 << 32,
             min_replicas,
         }
@@ -43,11 +45,13 @@ impl Cluster {
         self.version += 1;
     }
 
-    /// Notes nodes that fell silent: whether the picture changed.
-    pub fn tick(&mut self, now: Instant) -> bool {
+    /// Notes nodes that fell silent: whether the picture changed. Time in which the coordinator itself did not
+    /// run (`own_absence`) is nobody's silence.
+    pub fn tick(&mut self, now: Instant, own_absence: Duration, suspect_after: Duration) -> bool {
         let mut changed = false;
         for (id, node) in &mut self.nodes {
-            if node.alive && now.saturating_duration_since(node.heard) > NODE_SILENCE {
+            node.heard = (node.heard + own_absence).min(now);
+            if node.alive && now.saturating_duration_since(node.heard) > suspect_after {
                 tracing::warn!(node = %id, address = node.row.address, "a datanode is silent");
                 node.alive = false;
                 changed = true;
@@ -57,6 +61,49 @@ impl Cluster {
             self.changed();
         }
         changed
+    }
+
+    /// Nodes that were silent for so long that they count as dead. Nobody does while most are silent: then it is
+    /// rather the coordinator that is cut off.
+    pub fn newly_dead(&self, now: Instant, dead_after: Duration) -> Vec<NodeId> {
+        let living = self.present().filter(|(_, node)| node.alive).count();
+        if living * 2 < self.present().count() {
+            return Vec::new();
+        }
+        let active = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.row.state == NodeState::Active);
+        active
+            .filter(|(_, node)| !node.alive && now.saturating_duration_since(node.heard) > dead_after)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// The nodes that were not removed.
+    pub fn present(&self) -> impl Iterator<Item = (&NodeId, &Node)> {
+        self.nodes
+            .iter()
+            .filter(|(_, node)| node.row.state != NodeState::Removed)
+    }
+
+    pub fn removed(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let removed = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.row.state == NodeState::Removed);
+        removed.map(|(id, _)| *id)
+    }
+
+    /// Nodes that new sets may be made of.
+    pub fn candidates(&self) -> Vec<placement::Candidate> {
+        let able = self.nodes.iter().filter(|(id, _)| self.able(**id));
+        able.map(|(id, node)| placement::Candidate {
+            node: *id,
+            zone: node.row.zone.clone(),
+            capacity: node.beat.as_ref().map_or(0, |beat| beat.capacity),
+        })
+        .collect()
     }
 
     fn alive(&self, id: NodeId) -> bool {
@@ -94,9 +141,8 @@ impl Cluster {
         let able = self
             .sets
             .get(&chosen)?
-            .members
-            .iter()
-            .filter(|id| self.able(**id))
+            .writers()
+            .filter(|id| self.able(*id))
             .count();
         (able >= self.min_replicas).then_some(chosen)
     }
@@ -110,7 +156,10 @@ impl Cluster {
 
     /// Sums of what the nodes say: capacity, used, free.
     pub fn space(&self) -> (u64, u64, u64) {
-        self.nodes.iter().fold((0, 0, 0), |sum, (id, node)| {
+        let counted = self
+            .present()
+            .filter(|(_, node)| node.row.state != NodeState::Dead);
+        counted.fold((0, 0, 0), |sum, (id, node)| {
             let (capacity, used) = node
                 .beat
                 .as_ref()
@@ -121,22 +170,34 @@ impl Cluster {
 
     /// What clients are told.
     pub fn map(&self) -> v1::ClusterMap {
-        let nodes = self.nodes.iter().map(|(id, node)| v1::Node {
+        let nodes = self.present().map(|(id, node)| v1::Node {
             id: id.0,
             address: node.row.address.clone(),
             alive: node.alive,
             zone: node.row.zone.clone(),
         });
-        let sets = self.sets.iter().map(|(id, set)| v1::ReplicaSet {
-            id: id.0,
-            epoch: set.epoch,
-            members: set.members.iter().map(|node| node.0).collect(),
-        });
+        let sets = self.sets.iter().map(|(id, set)| set_to_wire(*id, set));
         v1::ClusterMap {
             version: self.version,
             nodes: nodes.collect(),
             sets: sets.collect(),
             min_replicas: self.min_replicas as u32,
         }
+    }
+}
+
+/// A replica set as clients and operators are told of it.
+pub fn set_to_wire(id: SetId, set: &SetRow) -> v1::ReplicaSet {
+    v1::ReplicaSet {
+        id: id.0,
+        epoch: set.epoch,
+        members: set.members.iter().map(|node| node.0).collect(),
+        joining: set.joining.iter().map(|joining| joining.node.0).collect(),
+        leaving: set
+            .joining
+            .iter()
+            .filter_map(|joining| joining.replaces)
+            .map(|node| node.0)
+            .collect(),
     }
 }

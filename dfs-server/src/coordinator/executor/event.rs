@@ -1,5 +1,6 @@
 //! What the executor is told, in the core's values. Streams, services and workers make these.
 
+use super::nodes::Order;
 use super::status::Status;
 use dfs_core::error::FsResult;
 use dfs_core::ids::{Index, Ino, SessionId, Term};
@@ -92,6 +93,8 @@ pub enum Event {
     },
     /// Answered with the node's number and the term, when the registration is durable.
     Beat(Beat, oneshot::Sender<Result<(u32, Term), String>>),
+    /// Answered when it is durable, or with the reason why it does not fit.
+    Order(Order, oneshot::Sender<Result<(), String>>),
     Status(oneshot::Sender<Status>),
     /// A durable checkpoint makes the log up to here unnecessary.
     Trim(Index),

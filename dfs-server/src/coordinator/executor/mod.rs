@@ -17,6 +17,7 @@ mod hello;
 mod leases;
 mod leave;
 mod locks;
+mod nodes;
 mod own;
 mod parked;
 mod recall;
@@ -28,7 +29,9 @@ mod status;
 mod tests;
 mod tick;
 
+pub use cluster::set_to_wire;
 pub use event::{Beat, Body, Call, Event, Greeting, Outcome};
+pub use nodes::Order;
 pub use status::{NodeFigures, Status};
 
 use super::Settings;
@@ -264,6 +267,7 @@ impl Executor {
             }
             Event::Own { op, answer } => self.own(op, answer),
             Event::Beat(beat, answer) => self.on_beat(beat, answer),
+            Event::Order(order, answer) => self.on_order(order, answer),
             Event::Status(answer) => {
                 self.answer_status(answer);
                 Ok(())

@@ -6,7 +6,7 @@ use super::session::{Answered, Session};
 use super::{Executor, Fault};
 use dfs_core::ids::{Index, NodeId, SessionId, SetId};
 use dfs_core::keys::{self, Key, KeyRange};
-use dfs_core::rows::{NodeRow, ReplyRow, SessionRow, SetRow};
+use dfs_core::rows::{NodeRow, NodeState, PlanRow, ReplyRow, SessionRow, SetRow};
 use dfs_core::view::{View, ViewError};
 use dfs_proto::convert::reply::outcome_to_wire;
 use std::ops::ControlFlow;
@@ -38,13 +38,14 @@ impl Executor {
             _ => Ok(None),
         })?;
         for (id, row) in nodes {
-            // Believed alive until it was silent as long as any other.
+            // Believed alive until it was silent as long as any other; a dead one must speak first.
+            let alive = row.state != NodeState::Dead;
             self.cluster.nodes.insert(
                 id,
                 Node {
                     row,
                     heard: now,
-                    alive: true,
+                    alive,
                     beat: None,
                 },
             );
@@ -54,6 +55,11 @@ impl Executor {
             _ => Ok(None),
         })?;
         self.cluster.sets.extend(sets);
+        let plans: Vec<(u64, PlanRow)> = self.rows(keys::prefix::plans(), |key, value| match key {
+            Key::Plan(number) => PlanRow::decode(&[], value).map(|row| Some((number, row))),
+            _ => Ok(None),
+        })?;
+        self.cluster.plans.extend(plans);
         Ok(())
     }
 

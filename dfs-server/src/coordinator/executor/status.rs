@@ -2,7 +2,7 @@
 
 use super::Executor;
 use dfs_core::ids::{Index, NodeId, SessionId, SetId, Term};
-use dfs_core::rows::{NodeRow, SetRow};
+use dfs_core::rows::{NodeRow, PlanRow, SetRow};
 use dfs_core::types::VolumeUsage;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -42,6 +42,7 @@ pub struct Status {
     pub usage: VolumeUsage,
     pub nodes: BTreeMap<NodeId, NodeFigures>,
     pub sets: BTreeMap<SetId, SetRow>,
+    pub plans: BTreeMap<u64, PlanRow>,
     pub sessions: Vec<SessionFigures>,
 }
 
@@ -93,6 +94,7 @@ impl Executor {
             usage: self.usage(),
             nodes: nodes.collect(),
             sets: self.cluster.sets.clone(),
+            plans: self.cluster.plans.clone(),
             sessions: sessions.collect(),
         };
         // Who asked may have left.

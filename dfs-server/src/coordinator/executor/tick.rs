@@ -10,16 +10,25 @@ use std::time::{Duration, Instant};
 /// A client that was told nothing for this long is told that the coordinator lives.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// Ticks further apart than this mean that the coordinator itself stood still.
+const ABSENCE: Duration = Duration::from_secs(1);
+
 impl Executor {
     pub(super) fn tick(&mut self) -> Result<(), Fault> {
         let now = self.now.monotonic;
+        let absence = now
+            .saturating_duration_since(self.last_tick)
+            .saturating_sub(ABSENCE);
         self.last_tick = now;
         self.end_grace(now)?;
         self.revoke_overdue(now)?;
         self.end_silent(now)?;
-        if self.cluster.tick(now) {
+        let healing = self.settings.healing;
+        if self.cluster.tick(now, absence, healing.suspect_after) {
             self.push_map();
         }
+        let dead = self.cluster.newly_dead(now, healing.dead_after);
+        self.note_dead(&dead);
         if !self.parked.for_nodes.is_empty() {
             self.retry_for_nodes()?;
         }

@@ -1,7 +1,7 @@
 //! What operators ask: the state of the cluster, one inode, all rows, a repair.
 
 use super::{inspect, rows, stopping};
-use crate::coordinator::executor::{Event, Status as Figures};
+use crate::coordinator::executor::{Event, Status as Figures, set_to_wire};
 use crate::coordinator::limits::BAD_COPIES;
 use crate::coordinator::{Handle, checkpoint};
 use dfs_core::keys;
@@ -211,11 +211,7 @@ fn nodes(figures: &Figures) -> Vec<NodeStatus> {
 }
 
 fn sets(figures: &Figures) -> Vec<ReplicaSet> {
-    let set = |(id, set): (&dfs_core::ids::SetId, &dfs_core::rows::SetRow)| ReplicaSet {
-        id: id.0,
-        epoch: set.epoch,
-        members: set.members.iter().map(|node| node.0).collect(),
-    };
+    let set = |(id, set): (&dfs_core::ids::SetId, &dfs_core::rows::SetRow)| set_to_wire(*id, set);
     figures.sets.iter().map(set).collect()
 }
 

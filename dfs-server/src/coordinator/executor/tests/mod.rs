@@ -10,6 +10,7 @@ use crate::config::data_dir::DataDir;
 use crate::coordinator::authority::{Reign, Standing};
 use crate::coordinator::executor::event::{Body, Call, Event, Greeting};
 use crate::coordinator::log::FileLog;
+use crate::coordinator::settings::Healing;
 use crate::coordinator::{Coordinator, Handle, Settings, inbox::Inbox};
 use dfs_core::error::FsError;
 use dfs_core::ids::{Ino, SessionId};
@@ -44,6 +45,10 @@ fn settings(dir: &Path) -> Settings {
         inventory_interval: Duration::from_secs(60),
         checkpoint_records: 1000,
         observer: Default::default(),
+        healing: Healing {
+            suspect_after: Duration::from_secs(3),
+            dead_after: Duration::from_secs(600),
+        },
     }
 }
 
