@@ -6,6 +6,8 @@
 mod authority;
 mod checkpoint;
 mod clock;
+#[allow(dead_code, reason = "its settings are not part of the command line yet")]
+mod etcd;
 mod executor;
 mod inbox;
 mod limits;

@@ -1,7 +1,12 @@
 //! The metadata log: the one ordered history from which everything else follows. Written by the log writer's
-//! thread, read at start. `FileLog` keeps it in local files, `MemoryLog` in memory; both pass `suite`.
+//! thread, read at start. `FileLog` keeps it in local files, `EtcdLog` in etcd, `MemoryLog` in memory; all pass `suite`.
 //! It knows records, not what rows mean.
 
+mod etcd;
+mod etcd_follow;
+mod etcd_read;
+#[cfg(test)]
+mod etcd_tests;
 mod file;
 #[cfg(test)]
 mod memory;
@@ -11,6 +16,8 @@ mod suite;
 #[cfg(test)]
 mod tests;
 
+pub use etcd::{EtcdLog, Fence, whole_value};
+pub use etcd_follow::EtcdFollower;
 pub use file::FileLog;
 #[cfg(test)]
 pub use memory::MemoryLog;
@@ -47,6 +54,10 @@ pub enum LogError {
     Gap { last: Index, got: Index },
     #[error("record {wanted} was trimmed; the log begins with {first}", wanted = wanted.0, first = first.0)]
     Trimmed { wanted: Index, first: Index },
+    #[error("this coordinator does not lead the volume any more; whoever does goes on with the log")]
+    Deposed,
+    #[error(transparent)]
+    Etcd(#[from] crate::coordinator::etcd::EtcdError),
 }
 
 /// One ordered, durable sequence of records without holes. An append whose term is older than the newest

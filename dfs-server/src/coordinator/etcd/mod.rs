@@ -1,0 +1,28 @@
+//! A coordinator among several: etcd decides who leads a volume, keeps the logs, and lists volumes and
+//! coordinators. `EtcdAuthority` is what the host sees; `log/etcd.rs` writes through the connection made here.
+//! Knows nothing of what records mean.
+
+mod authority;
+mod cluster;
+mod connection;
+mod election;
+mod error;
+mod lease;
+mod names;
+mod registry;
+mod settings;
+pub mod space;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub mod trial;
+mod watch;
+
+pub use authority::EtcdAuthority;
+pub use cluster::{JoinError, join};
+pub use connection::{Etcd, kv};
+pub use error::EtcdError;
+pub use names::{LogNames, Names};
+#[allow(unused_imports)]
+pub use settings::{EtcdArgs, EtcdSettings};
+pub use watch::Watch;
