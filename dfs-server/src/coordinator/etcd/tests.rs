@@ -19,7 +19,14 @@ async fn within<T>(what: &str, waiting: impl Future<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
 
+/// Longer than what a loaded machine adds to anything.
+const TTL: Duration = Duration::from_secs(5);
+
 async fn coordinator(settings: &EtcdSettings, number: u128) -> EtcdAuthority {
+    let settings = &EtcdSettings {
+        ttl: TTL,
+        ..settings.clone()
+    };
     let own = Leader {
         coordinator: Uuid::from_u128(number),
         address: format!("host-{number}:7400"),
@@ -109,7 +116,7 @@ async fn one_leads_and_the_next_follows_at_once_when_it_gives_up() {
         let reign = campaign(&two).await;
         (two, reign, Instant::now())
     });
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(TTL + TTL / 2).await;
     assert!(!next.is_finished(), "the lease of the first is kept alive");
     assert!(reign.standing.holds(Instant::now()));
     let given_up = Instant::now();
@@ -117,7 +124,7 @@ async fn one_leads_and_the_next_follows_at_once_when_it_gives_up() {
     let (two, second, begun) = within("the next reign", next).await.unwrap();
     let took = begun - given_up;
     println!("a reign that was given up was taken after {took:?}");
-    assert!(took < Duration::from_secs(2), "not by the lease's end: {took:?}");
+    assert!(took < TTL * 3 / 4, "not by the lease's end: {took:?}");
     sees(&one, Some(2)).await;
     // A cancelled campaign leaves nothing behind.
     let cancelled = tokio::time::timeout(Duration::from_millis(300), one.campaign(VOLUME)).await;
@@ -144,7 +151,7 @@ async fn a_silent_leader_is_replaced_and_knows_it_before() {
         .await
         .unwrap();
     let reign = campaign(&one).await;
-    for round in 0..3 {
+    for round in 0..2 {
         proxy.cut(true);
         let cut = Instant::now();
         let over = async {
@@ -152,12 +159,12 @@ async fn a_silent_leader_is_replaced_and_knows_it_before() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        if round < 2 {
+        if round == 0 {
             // Short of the lease's end nothing happens.
             tokio::time::sleep(Duration::from_millis(700)).await;
             assert!(reign.standing.holds(Instant::now()));
             proxy.cut(false);
-            tokio::time::sleep(Duration::from_millis(1500)).await;
+            tokio::time::sleep(Duration::from_secs(5)).await;
             assert!(reign.standing.holds(Instant::now()));
             continue;
         }
