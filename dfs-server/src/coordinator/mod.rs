@@ -6,7 +6,11 @@
 mod authority;
 mod checkpoint;
 mod clock;
-#[allow(dead_code, reason = "its settings are not part of the command line yet")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "its settings are not part of the command line yet"
+)]
 mod etcd;
 mod executor;
 mod inbox;

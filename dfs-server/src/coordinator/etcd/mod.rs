@@ -23,6 +23,5 @@ pub use cluster::{JoinError, join};
 pub use connection::{Etcd, kv};
 pub use error::EtcdError;
 pub use names::{LogNames, Names};
-#[allow(unused_imports)]
 pub use settings::{EtcdArgs, EtcdSettings};
 pub use watch::Watch;
