@@ -1,5 +1,6 @@
-//! A coordinator and datanodes as separate processes with their own data directories. Called by every test;
+//! Coordinators and datanodes as separate processes with their own data directories. Called by every test;
 //! knows the servers' command lines and nothing of what is in them.
+use crate::etcd::Etcd;
 use crate::net::{Network, Node};
 use crate::process::Process;
 use crate::{patience, programs};
@@ -16,6 +17,11 @@ const CONNECT_LIMIT: Duration = Duration::from_millis(200);
 /// How a cluster differs from the usual one.
 #[derive(Clone)]
 pub struct Setup {
+    /// More than one need etcd.
+    pub coordinators: usize,
+    /// Members of etcd; none: the log is in the coordinator's directory.
+    pub etcd: usize,
+    pub etcd_flags: Vec<String>,
     pub datanodes: usize,
     pub replication: usize,
     /// Directories other than the usual, by the server's name (`coordinator`, `datanode-1`...).
@@ -40,6 +46,9 @@ impl Default for Setup {
             "5s",
         ];
         Self {
+            coordinators: 1,
+            etcd: 0,
+            etcd_flags: Vec::new(),
             datanodes: 3,
             replication: 3,
             directories: Vec::new(),
@@ -118,9 +127,13 @@ impl Server {
     }
 }
 
+/// The servers go before what they use.
 pub struct Cluster {
     pub coordinator: Server,
+    /// The coordinators after the first.
+    pub others: Vec<Server>,
     pub datanodes: Vec<Server>,
+    pub etcd: Option<Etcd>,
     pub network: Option<Arc<Network>>,
 }
 
@@ -130,22 +143,35 @@ impl Cluster {
     }
 
     pub fn with(dir: &Path, setup: &Setup) -> Self {
-        let ports = free_ports(1 + setup.datanodes);
-        let address = setup.address("coordinator", ports[0]);
-        let replication = setup.replication.to_string();
-        let mut own = vec!["--replication".to_owned(), replication];
+        let etcd = (setup.etcd > 0).then(|| Etcd::start(dir, setup.etcd, &setup.etcd_flags));
+        let ports = free_ports(setup.coordinators + setup.datanodes);
+        let mut own = vec!["--replication".to_owned(), setup.replication.to_string()];
         own.extend(setup.coordinator_flags.iter().cloned());
-        let coordinator = server(dir, setup, "coordinator", "coordinator", address, &own);
-        let mut own = vec!["--coordinator".to_owned(), address.to_string()];
+        if let Some(etcd) = &etcd {
+            own.extend(["--etcd".to_owned(), etcd.endpoints()]);
+        }
+        let mut coordinators = (0..setup.coordinators).map(|n| {
+            let name = match n {
+                0 => "coordinator".to_owned(),
+                n => format!("coordinator-{}", n + 1),
+            };
+            let address = setup.address(&name, ports[n]);
+            server(dir, setup, "coordinator", &name, address, &own)
+        });
+        let coordinator = coordinators.next().expect("there is a coordinator");
+        let others: Vec<Server> = coordinators.collect();
+        let mut own = vec!["--coordinator".to_owned(), addresses(&coordinator, &others)];
         own.extend(setup.datanode_flags.iter().cloned());
         let datanodes = (1..=setup.datanodes).map(|n| {
             let name = format!("datanode-{n}");
-            let address = setup.address(&name, ports[n]);
+            let address = setup.address(&name, ports[setup.coordinators + n - 1]);
             server(dir, setup, "datanode", &name, address, &own)
         });
         let mut cluster = Self {
             coordinator,
+            others,
             datanodes: datanodes.collect(),
+            etcd,
             network: setup.network.clone(),
         };
         cluster.all().for_each(|server| server.start(true));
@@ -155,7 +181,20 @@ impl Cluster {
     }
 
     pub fn all(&mut self) -> impl Iterator<Item = &mut Server> {
-        std::iter::once(&mut self.coordinator).chain(&mut self.datanodes)
+        let others = self.others.iter_mut();
+        std::iter::once(&mut self.coordinator)
+            .chain(others)
+            .chain(&mut self.datanodes)
+    }
+
+    /// The coordinator that leads the volume, once there is one.
+    pub fn leader(&mut self) -> &mut Server {
+        let etcd = self.etcd.as_ref().expect("a cluster with etcd");
+        let leader = patience::until("a coordinator leads", START_LIMIT, || etcd.volume_leader());
+        let mut coordinators = std::iter::once(&mut self.coordinator).chain(&mut self.others);
+        coordinators
+            .find(|server| server.address.to_string() == leader)
+            .unwrap_or_else(|| panic!("nobody is {leader}"))
     }
 
     pub fn kill_all(&mut self) {
@@ -177,7 +216,8 @@ impl Cluster {
     /// What `dfs mount` is given; `inside` is a directory of the volume or empty.
     pub fn source(&self, inside: &str) -> String {
         let slash = if inside.is_empty() { "" } else { "/" };
-        format!("dfs://{}/default{slash}{inside}", self.coordinator.address)
+        let addresses = addresses(&self.coordinator, &self.others);
+        format!("dfs://{addresses}/default{slash}{inside}")
     }
 
     /// Runs a `dfs` command that talks to this cluster; the volume is its last argument.
@@ -198,6 +238,14 @@ impl Cluster {
             output.status
         );
     }
+}
+
+/// What clients and datanodes are told of the coordinators.
+fn addresses(coordinator: &Server, others: &[Server]) -> String {
+    let all = std::iter::once(coordinator).chain(others);
+    all.map(|server| server.address.to_string())
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 fn server(dir: &Path, setup: &Setup, role: &str, name: &str, address: SocketAddr, own: &[String]) -> Server {

@@ -7,6 +7,7 @@
 
 pub mod cluster;
 pub mod disk;
+pub mod etcd;
 pub mod mount;
 pub mod net;
 pub mod oracle;
@@ -18,6 +19,7 @@ pub mod script;
 pub mod sys;
 
 pub use cluster::{Cluster, Setup};
+pub use etcd::Etcd;
 pub use mount::Mount;
 pub use net::Network;
 pub use room::Room;
