@@ -199,6 +199,7 @@ impl Data {
             chunk: Some(wanted.chunk.into()),
             first_block: wanted.first + wanted.done as u32,
             blocks: (wanted.fetches.len() - wanted.done) as u32,
+            repair: false,
         };
         let peer = member.peer.clone();
         let first = async move {

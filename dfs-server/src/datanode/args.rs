@@ -1,11 +1,12 @@
 //! The datanode's settings: flags, environment and file, and what the rest of this role takes from them.
 
 use super::store::segment;
-use crate::config::units::parse_size;
+use crate::config::units::{parse_duration, parse_size};
 use crate::config::{Fatal, Shared};
 use dfs_client::observe::Observer;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Left free by default: a hundredth of the disk, within these.
 const RESERVE_PART: u64 = 100;
@@ -49,9 +50,22 @@ pub struct Args {
     /// Bytes of the disk left free (default: a hundredth, at least 4 MiB, at most 1 GiB)
     #[arg(long, value_name = "SIZE", value_parser = parse_size, env = "DFS_RESERVE")]
     pub reserve: Option<u64>,
+    #[command(flatten)]
+    pub care: Care,
     /// Make the data directory when it is missing; it then belongs to the first cluster that it joins
     #[arg(long)]
     pub init: bool,
+}
+
+/// How a datanode looks after what it keeps.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Care {
+    /// Every chunk is read and checked once within this time; 0s: never
+    #[arg(long, value_name = "TIME", default_value = "14d", value_parser = parse_duration, env = "DFS_SCRUB_PERIOD")]
+    pub scrub_period: Duration,
+    /// Most bytes per second that repairs and moves may take from this node, and bring to it; 0: no limit
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size, env = "DFS_REPAIR_BANDWIDTH")]
+    pub repair_bandwidth: u64,
 }
 
 /// What the datanode's parts need to know.
@@ -66,6 +80,7 @@ pub struct Settings {
     pub reserve: Option<u64>,
     /// Datanodes that share the disk with this one, itself included.
     pub sharers: u64,
+    pub care: Care,
     /// Where this datanode's figures are counted.
     pub observer: Observer,
 }
@@ -91,6 +106,7 @@ impl Args {
             capacity: self.capacity,
             reserve: self.reserve,
             sharers: 1,
+            care: self.care,
             observer: observer.clone(),
         })
     }

@@ -5,16 +5,19 @@
 mod args;
 mod beat;
 mod membership;
+mod scrub;
 mod service;
 mod store;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
-pub use args::{Args, Settings};
+pub use args::{Args, Care, Settings};
 
 use crate::config::Fatal;
 use crate::config::data_dir::DataDir;
 use membership::Membership;
+use scrub::Scrub;
 use service::ChunkService;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,6 +36,7 @@ const METRICS_PORT: u16 = 7481;
 pub struct Datanode {
     service: ChunkService,
     settings: Arc<Settings>,
+    scrub: Option<Scrub>,
 }
 
 impl Datanode {
@@ -45,10 +49,15 @@ impl Datanode {
         let store = SegmentStore::open(&chunks, settings.store()?)
             .map_err(|e| Fatal::io(format!("cannot open the chunks in {}", chunks.display()), e))?;
         let membership = Membership::open(dir)?;
-        let service = ChunkService::new(Arc::new(store), Arc::new(membership), &settings.observer.metrics);
+        let store = Arc::new(store);
+        let (metrics, care) = (&settings.observer.metrics, settings.care);
+        let scrub = Scrub::start(store.clone(), &settings.data_dir, care.scrub_period, metrics)
+            .map_err(|e| Fatal::io("cannot start the scrub's thread", e))?;
+        let service = ChunkService::new(store, Arc::new(membership), metrics, care.repair_bandwidth);
         Ok(Datanode {
             service,
             settings: Arc::new(settings),
+            scrub,
         })
     }
 
@@ -92,6 +101,7 @@ impl Datanode {
             () = drained(&mut stop) => Ok(()),
         };
         beat.abort();
+        drop(self.scrub);
         tracing::info!(syncs = service.syncs(), "the datanode has stopped");
         ended
     }

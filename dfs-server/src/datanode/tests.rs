@@ -52,6 +52,10 @@ fn settings(dir: &std::path::Path, coordinators: Vec<String>) -> Settings {
         capacity: Some(1 << 30),
         reserve: Some(0),
         sharers: 1,
+        care: Care {
+            scrub_period: Duration::ZERO,
+            repair_bandwidth: 0,
+        },
         observer: Default::default(),
     }
 }

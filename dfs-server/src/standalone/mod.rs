@@ -62,6 +62,8 @@ pub struct Args {
     /// Most bytes for chunks on each datanode, such as 50GiB (default: what the disk has)
     #[arg(long, value_name = "SIZE", value_parser = parse_size, env = "DFS_CAPACITY")]
     pub capacity: Option<u64>,
+    #[command(flatten)]
+    pub care: datanode::Care,
     /// How long a silent client's leases are waited for
     #[arg(long, default_value = "10s", value_parser = parse_duration, env = "DFS_LEASE_TERM")]
     pub lease_term: Duration,
@@ -111,6 +113,7 @@ impl Args {
             capacity: self.capacity,
             reserve: None,
             sharers: self.datanode_listen.len() as u64,
+            care: self.care,
             observer: observer.part("datanode", &number.to_string()),
         }
     }

@@ -19,6 +19,7 @@ pub async fn get(shared: &Arc<Shared>, request: GetRequest) -> Result<Sent<Block
     let chunk = ids::stored_chunk(request.chunk, "GetRequest.chunk")?;
     let len = shared.store.len(chunk).map_err(status::of)?;
     let blocks = asked_blocks(&request, len)?;
+    let repair = request.repair;
     // The first group is read before the answer begins, so that most failures are the call's own.
     let first = read(
         shared,
@@ -26,12 +27,15 @@ pub async fn get(shared: &Arc<Shared>, request: GetRequest) -> Result<Sent<Block
         blocks.start..blocks.end.min(blocks.start + GROUP_BLOCKS),
     )
     .await?;
+    if repair {
+        shared.repairs_out.take(first.payload.len()).await;
+    }
     let (sender, receiver) = mpsc::channel(QUEUE);
     let rest = blocks.start + GROUP_BLOCKS..blocks.end;
     // The queue is empty: there is room.
     let _ = sender.try_send(Ok(first));
     if !rest.is_empty() {
-        tokio::spawn(send_rest(shared.clone(), chunk, rest, sender));
+        tokio::spawn(send_rest(shared.clone(), chunk, rest, repair, sender));
     }
     Ok(ReceiverStream::new(receiver))
 }
@@ -40,10 +44,14 @@ async fn send_rest(
     shared: Arc<Shared>,
     chunk: ChunkId,
     blocks: Range<u32>,
+    repair: bool,
     sender: mpsc::Sender<Result<BlockGroup, Status>>,
 ) {
     for first in blocks.clone().step_by(GROUP_BLOCKS as usize) {
         let group = read(&shared, chunk, first..blocks.end.min(first + GROUP_BLOCKS)).await;
+        if let (true, Ok(group)) = (repair, &group) {
+            shared.repairs_out.take(group.payload.len()).await;
+        }
         let failed = group.is_err();
         let group = super::logged("get", None, group);
         // A reader that takes nothing for a minute, or is gone, is forgotten.

@@ -20,6 +20,7 @@ mod verify;
 
 use super::membership::Membership;
 use super::store::{ChunkStore, Usage};
+use super::throttle::Throttle;
 use crate::config::Fatal;
 use dfs_client::channel::Pool;
 use dfs_client::observe::Metrics;
@@ -58,10 +59,19 @@ struct Shared {
     figures: Figures,
     disk: Arc<Semaphore>,
     told: bad::Told,
+    /// Repairs that bring chunks here, and that read chunks from here.
+    repairs_in: Throttle,
+    repairs_out: Throttle,
 }
 
 impl ChunkService {
-    pub fn new(store: Arc<dyn ChunkStore>, membership: Arc<Membership>, metrics: &Metrics) -> ChunkService {
+    /// `repair_bandwidth` in bytes per second, for each direction; 0 is no limit.
+    pub fn new(
+        store: Arc<dyn ChunkStore>,
+        membership: Arc<Membership>,
+        metrics: &Metrics,
+        repair_bandwidth: u64,
+    ) -> ChunkService {
         let disk = Arc::new(Semaphore::new(DISK_JOBS));
         let (transfers, members) = (Transfers::default(), Pool::default());
         let figures = Figures::new(metrics, &store, &transfers);
@@ -73,6 +83,8 @@ impl ChunkService {
             figures,
             disk,
             told: bad::Told::default(),
+            repairs_in: Throttle::new(repair_bandwidth),
+            repairs_out: Throttle::new(repair_bandwidth),
         }))
     }
 

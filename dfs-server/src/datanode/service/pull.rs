@@ -1,5 +1,5 @@
 //! Pull: a repair ordered by the coordinator. The source verifies its copy first; then it is fetched, checked
-//! and put in the place of a bad or missing one, which stays out of service meanwhile.
+//! and put in the place of a bad or missing one, which stays out of service meanwhile, and read back from the disk.
 
 use super::super::store::Verdict;
 use super::sink::Sink;
@@ -40,20 +40,36 @@ pub async fn pull(shared: &Arc<Shared>, request: PullRequest) -> Result<PullRepl
         chunk: Some(chunk.into()),
         first_block: 0,
         blocks: 0,
+        repair: true,
     };
     let mut stream = in_time(&peer, source.get(everything)).await?.into_inner();
     while let Some(group) = in_time(&peer, stream.message()).await? {
+        shared.repairs_in.take(group.payload.len()).await;
         if !sink.send(group).await {
             sink.failure().await?;
             return Err(Status::internal("the store ended before the chunk"));
         }
     }
     sink.finish(sha256).await?;
+    read_back(shared, chunk, sha256).await?;
     tracing::info!(%chunk, from = from.id, "repaired");
     Ok(PullReply {
         len,
         sha256: sha256.to_vec(),
     })
+}
+
+/// What the disk has now, not what was sent to it: whoever gives up another copy relies on this answer.
+async fn read_back(shared: &Arc<Shared>, chunk: ChunkId, wanted: [u8; 32]) -> Result<(), Status> {
+    match shared.on_disk(move |shared| shared.store.verify(chunk)).await? {
+        Verdict::Good { sha256, .. } if sha256 == wanted => Ok(()),
+        other => {
+            tracing::error!(%chunk, verdict = ?other, "what was just written reads back wrong: the disk is bad");
+            Err(Status::data_loss(format!(
+                "chunk {chunk} reads back wrong here ({other:?}): replace this disk"
+            )))
+        }
+    }
 }
 
 /// The source reads and checks its whole copy before it becomes a source.

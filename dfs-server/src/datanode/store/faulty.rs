@@ -13,6 +13,8 @@ pub struct Faults {
     pub reads: AtomicBool,
     pub deletes: AtomicBool,
     pub finishes: AtomicBool,
+    /// What is read for a check is not what was written.
+    pub checks: AtomicBool,
     /// How long the disk takes for each read and each end of a chunk, beside its own time.
     pub delay_ms: AtomicU64,
 }
@@ -90,7 +92,10 @@ impl ChunkStore for Faulty {
     }
 
     fn verify(&self, chunk: ChunkId) -> Verdict {
-        self.inner.verify(chunk)
+        match self.faults.checks.load(Ordering::SeqCst) && self.inner.len(chunk).is_ok() {
+            true => Verdict::Corrupt("injected".into()),
+            false => self.inner.verify(chunk),
+        }
     }
 
     fn usage(&self) -> Usage {

@@ -107,7 +107,8 @@ pub trait ChunkStore: Send + Sync + 'static {
     /// Chunks that a check found bad, at most `limit`, in id order.
     fn bad(&self, limit: usize) -> Vec<ChunkId>;
 
-    /// Reads the whole chunk and compares every checksum. A bad one is out of service afterwards.
+    /// Reads the whole chunk from the disk, past the system's cache where that is possible, and compares every
+    /// checksum. A bad one is out of service afterwards.
     fn verify(&self, chunk: ChunkId) -> Verdict;
 
     fn usage(&self) -> Usage;

@@ -54,7 +54,7 @@ impl Node {
                 term: 1,
             })
             .unwrap();
-        let service = ChunkService::new(store, Arc::new(membership), &Default::default());
+        let service = ChunkService::new(store, Arc::new(membership), &Default::default(), 0);
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -175,6 +175,7 @@ impl Cluster {
             chunk: Some(chunk.into()),
             first_block: first,
             blocks,
+            repair: false,
         };
         let mut stream = self.client(node).get(ask).await?.into_inner();
         let mut bytes = Vec::new();

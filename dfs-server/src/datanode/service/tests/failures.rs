@@ -137,6 +137,19 @@ async fn nothing_remains_of_a_sender_that_vanishes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_reads_back_wrong_is_no_repair() {
+    let cluster = Cluster::start().await;
+    let bytes = content(3_000_000, 1);
+    cluster.put(0, id(1, 1), &bytes, &[]).await.unwrap();
+    cluster.nodes[1].faults.checks.store(true, Ordering::SeqCst);
+    let refused = cluster.pull(1, 1, id(1, 1), 0).await.unwrap_err();
+    assert_eq!(refused.code(), Code::DataLoss, "{refused}");
+    assert!(refused.message().contains("reads back wrong"), "{refused}");
+    cluster.nodes[1].faults.checks.store(false, Ordering::SeqCst);
+    cluster.pull(1, 1, id(1, 1), 0).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_transfer_has_one_stream() {
     let cluster = Cluster::start().await;
     let parts = put_parts(id(1, 1), &content(1000, 1), &[]);

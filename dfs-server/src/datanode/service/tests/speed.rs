@@ -52,6 +52,7 @@ async fn a_stream_of_chunks() {
             chunk,
             first_block: 0,
             blocks: 0,
+            repair: false,
         };
         let mut stream = cluster.client(0).get(ask).await.unwrap().into_inner();
         while let Some(group) = stream.message().await.unwrap() {

@@ -75,8 +75,13 @@ impl Inner {
         opened.map_err(|e| StoreError::io(&format!("cannot open {}", segment.path.display()), &e))
     }
 
+    /// Nothing is added to the segment any more, and every slot is finished or given up.
     pub(super) fn seal(&self, segment: &Segment, file: &File) {
-        if let Err(e) = segment.seal(file, &self.space, &self.syncs) {
+        let ended = match segment.is_closed() {
+            true => segment.give_tail_back(file, &self.space),
+            false => segment.seal(file, &self.space, &self.syncs),
+        };
+        if let Err(e) = ended {
             self.report(format!("cannot seal {}: {e}", segment.path.display()));
         }
         self.unlink_if_empty(segment);

@@ -50,7 +50,7 @@ impl Inner {
                 .mark_dead(&file, place.offset(), place.slot())
                 .map_err(failed)?;
         }
-        segment.sync(&file, &self.syncs).map_err(failed)?;
+        segment.sync_marks(&file, &self.syncs).map_err(failed)?;
         for place in places {
             segment.punch(&file, place.offset(), place.slot());
             self.space.release(place.slot());

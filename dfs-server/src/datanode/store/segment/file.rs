@@ -52,6 +52,9 @@ pub struct Segment {
     pub path: PathBuf,
     pub state: Mutex<State>,
     gate: SyncGate,
+    /// The disk fails to sync this file.
+    #[cfg(test)]
+    pub broken: std::sync::atomic::AtomicBool,
 }
 
 impl Segment {
@@ -70,7 +73,18 @@ impl Segment {
             path,
             state: Mutex::new(state),
             gate: SyncGate::default(),
+            #[cfg(test)]
+            broken: Default::default(),
         }
+    }
+
+    fn sync_file(&self, file: &File, syncs: &AtomicU64) -> io::Result<()> {
+        syncs.fetch_add(1, Ordering::Relaxed);
+        #[cfg(test)]
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(io::Error::other("injected"));
+        }
+        file.sync_data()
     }
 
     /// Gives out the next `slot` bytes; none when they do not fit or nothing is added any more.
@@ -95,13 +109,35 @@ impl Segment {
 
     /// Makes what was written durable, together with whoever else waits for this segment.
     pub fn sync(&self, file: &File, syncs: &AtomicU64) -> io::Result<()> {
-        let deed = || {
-            syncs.fetch_add(1, Ordering::Relaxed);
-            file.sync_data()
-        };
-        self.gate
-            .sync(deed)
-            .inspect_err(|_| self.state.lock().phase = Phase::Closed)
+        self.gate.sync(|| self.sync_file(file, syncs)).inspect_err(|_| {
+            let mut state = self.state.lock();
+            if state.phase != Phase::Damaged {
+                state.phase = Phase::Closed;
+            }
+        })
+    }
+
+    /// Makes dead marks durable, also after a sync failed: what was written before it may be lost without another
+    /// word, but the marks were written since, and nothing else that was not durable is promised to anybody.
+    pub fn sync_marks(&self, file: &File, syncs: &AtomicU64) -> io::Result<()> {
+        match self.is_closed() {
+            true => self.sync_file(file, syncs),
+            false => self.sync(file, syncs),
+        }
+    }
+
+    /// Whether a sync failed.
+    pub fn is_closed(&self) -> bool {
+        self.state.lock().phase == Phase::Closed
+    }
+
+    /// Gives the unused tail of a segment back to which nothing is added after a failed sync.
+    pub fn give_tail_back(&self, file: &File, space: &Space) -> io::Result<()> {
+        let mut state = self.state.lock();
+        file.set_len(state.end)?;
+        space.ahead_taken(state.size - state.end);
+        state.size = state.end;
+        Ok(())
     }
 
     /// Takes no more slots; sealed when the last one is finished. True when that is now.
@@ -113,12 +149,12 @@ impl Segment {
         state.phase == Phase::Closing && state.open_slots == 0
     }
 
-    /// A slot is finished (then a chunk lives in it) or given up. True when the segment is to be sealed now.
+    /// A slot is finished (then a chunk lives in it) or given up. True when the segment has its end now.
     pub fn slot_ended(&self, lives: bool) -> bool {
         let mut state = self.state.lock();
         state.open_slots -= 1;
         state.live += u32::from(lives);
-        state.phase == Phase::Closing && state.open_slots == 0
+        matches!(state.phase, Phase::Closing | Phase::Closed) && state.open_slots == 0
     }
 
     /// Writes the seal and gives the unused tail back. The slots are synced first: a seal that is on the disk

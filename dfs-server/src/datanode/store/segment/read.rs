@@ -6,6 +6,7 @@ use super::index::Place;
 use dfs_core::chunk::header::{self, Header, Slot, header_len};
 use dfs_core::chunk::{BLOCK_SIZE, Digest, first_bad_block};
 use dfs_core::ids::ChunkId;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use std::io;
 use std::os::unix::fs::FileExt;
 
@@ -92,7 +93,11 @@ impl Inner {
         let Some(place) = self.index.read().get(chunk) else {
             return Verdict::Missing;
         };
-        let verdict = match self.check(chunk, place) {
+        // What is asked for is what the disk has; and what is read only for this is not kept in the cache.
+        self.uncache(place);
+        let checked = self.check(chunk, place);
+        self.uncache(place);
+        let verdict = match checked {
             Ok(header) => Verdict::Good {
                 len: header.len,
                 sha256: header.sha256,
@@ -114,6 +119,20 @@ impl Inner {
             _ => index.distrust(chunk),
         }
         verdict
+    }
+
+    /// Has the system forget its cached copy of a slot. Advice: where it is not taken, the cache is what is checked.
+    fn uncache(&self, place: Place) {
+        let Ok(file) = self
+            .segment(place.segment)
+            .and_then(|segment| self.file(&segment))
+        else {
+            return;
+        };
+        let (offset, len) = (place.offset() as i64, place.slot() as i64);
+        if let Err(error) = posix_fadvise(&*file, offset, len, PosixFadviseAdvice::POSIX_FADV_DONTNEED) {
+            tracing::debug!(%error, "the system's cache was not given up");
+        }
     }
 
     /// Reads all of a chunk and compares every checksum.

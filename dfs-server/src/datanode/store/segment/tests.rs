@@ -260,6 +260,38 @@ fn after_a_failed_sync_nothing_is_promised() {
     assert!(gate.sync(|| Ok(())).is_err());
 }
 
+// S13, S27
+#[test]
+fn a_disk_that_failed_to_sync_once_takes_chunks_and_deletes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for seq in 0..3 {
+        put(&store, id(1, seq), &content(50_000, seq)).unwrap();
+    }
+    let broken = store.0.segments.read().values().next().unwrap().clone();
+    broken.broken.store(true, Ordering::SeqCst);
+    let before = store.usage();
+    let refused = put(&store, id(1, 3), &content(50_000, 3)).unwrap_err();
+    assert!(matches!(refused, StoreError::Io(_)), "{refused}");
+    assert!(
+        store
+            .problem()
+            .is_some_and(|problem| problem.contains("sync failed"))
+    );
+    assert_eq!(store.usage().used, before.used);
+    put(&store, id(1, 4), &content(50_000, 4)).expect("a new segment is taken");
+    assert_eq!(get(&store, id(1, 0)), content(50_000, 0));
+    assert_eq!(store.delete(&[id(1, 0)]).len(), 1, "the mark is not durable");
+    broken.broken.store(false, Ordering::SeqCst);
+    assert_eq!(store.delete(&[id(1, 0), id(1, 1)]), vec![]);
+    drop(store);
+    let store = open(dir.path());
+    let held: Vec<_> = store.list(None, 10, true).iter().map(|held| held.chunk).collect();
+    assert_eq!(held, [id(1, 2), id(1, 4)]);
+    assert_eq!(store.delete(&held), vec![]);
+    assert_eq!((store.usage().used, segments(dir.path()).len()), (0, 0));
+}
+
 #[test]
 fn concurrent_writers_of_many_sets() {
     let dir = tempfile::tempdir().unwrap();
