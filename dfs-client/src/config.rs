@@ -1,5 +1,6 @@
 //! What a mount is told: where the coordinators are and how to cache. The kernel's door fills it in from options.
 
+use crate::observe::{Listen, Observer};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ pub const DEFAULT_BUFFER_SIZE: u64 = 256 << 20;
 pub const DEFAULT_DISK_CACHE_SIZE: u64 = 10 << 30;
 /// How long the kernel may keep what a lease protects; a recall invalidates it sooner.
 pub const DEFAULT_CACHE_TTL: Duration = Duration::from_secs(3600);
+
+/// Calls of the kernel that take longer get a line in the log.
+pub const DEFAULT_SLOW_CALL: Duration = Duration::from_secs(1);
 
 /// Whether reading a file moves its access time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,6 +117,12 @@ pub struct MountConfig {
     pub attr_ttl: Duration,
     /// How long the kernel may keep names, and their absence, under a lease.
     pub entry_ttl: Duration,
+    /// Where the mount's figures are counted.
+    pub observer: Observer,
+    /// Where they are served.
+    pub metrics_listen: Listen,
+    /// Calls that take longer get a line in the log.
+    pub slow_call: Duration,
 }
 
 impl MountConfig {
@@ -129,6 +139,9 @@ impl MountConfig {
             client_name: client_name.into(),
             attr_ttl: DEFAULT_CACHE_TTL,
             entry_ttl: DEFAULT_CACHE_TTL,
+            observer: Observer::new(),
+            metrics_listen: Listen::Off,
+            slow_call: DEFAULT_SLOW_CALL,
         }
     }
 }

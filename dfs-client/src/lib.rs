@@ -6,6 +6,7 @@ pub mod channel;
 pub mod commands;
 pub mod config;
 mod data;
+mod figures;
 mod inode;
 pub mod ioctl;
 mod locks;

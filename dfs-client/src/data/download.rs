@@ -4,6 +4,7 @@
 use super::Data;
 use super::fetch::Fetch;
 use crate::channel::{Backoff, InUse, MESSAGE_MAX, Peer};
+use crate::observe::request;
 use bytes::Bytes;
 use dfs_core::chunk::{BLOCK_SIZE, crc32c};
 use dfs_core::error::FsError;
@@ -83,12 +84,16 @@ impl Data {
             done: 0,
         };
         let mut reasons = Vec::new();
+        let begun = Instant::now();
         let mut pause = Backoff::new(PAUSE, PAUSE_MOST, Some(Instant::now() + self.timeout));
         let mut hopeless = 0;
         loop {
             reasons.clear();
             match self.round(&mut wanted, &mut reasons).await {
-                Round::Done => return,
+                Round::Done => {
+                    self.session.figures().downloads.since(begun);
+                    return;
+                }
                 Round::AllBad => hopeless += 1,
                 Round::Failed => hopeless = 0,
             }
@@ -201,6 +206,7 @@ impl Data {
             blocks: (wanted.fetches.len() - wanted.done) as u32,
             repair: false,
         };
+        let request = request::with(request, &request::transfer(self.session.id(), wanted.chunk));
         let peer = member.peer.clone();
         let first = async move {
             let mut client = ChunksClient::new(peer.channel()).max_decoding_message_size(MESSAGE_MAX);

@@ -3,6 +3,7 @@
 use super::Data;
 use super::cache::BlockKey;
 use super::levels::Served;
+use crate::figures;
 use crate::wait::Patience;
 use bytes::Bytes;
 use dfs_core::chunk::BLOCK_SIZE;
@@ -12,6 +13,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::Thread;
+use std::time::Instant;
 
 #[derive(Default)]
 struct Progress {
@@ -141,7 +143,12 @@ impl ChunkRead {
         for (number, block) in (self.first..).zip(self.blocks) {
             let content = match block {
                 Block::Ready(content) => content,
-                Block::Coming(fetch) => fetch.wait(patience)?,
+                Block::Coming(fetch) => {
+                    let begun = Instant::now();
+                    let content = fetch.wait(patience);
+                    figures::waited("datanodes", begun, String::new);
+                    content?
+                }
             };
             let start = number * BLOCK_SIZE;
             let from = self.offset.saturating_sub(start) as usize;

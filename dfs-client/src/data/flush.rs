@@ -4,7 +4,9 @@
 use super::Data;
 use super::seal::{Batch, Part};
 use crate::channel::Backoff;
+use crate::figures;
 use crate::inode::Inode;
+use crate::observe::request;
 use crate::wait::Patience;
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::{ChunkId, Ino};
@@ -116,6 +118,13 @@ impl Data {
 
     /// Flushes the file and waits until everything written before the call is committed.
     pub fn flush_and_wait(self: &Arc<Self>, inode: &Arc<Inode>, patience: Patience<'_>) -> FsResult<()> {
+        let begun = Instant::now();
+        let result = self.flush_to_the_end(inode, patience);
+        figures::waited("flush", begun, String::new);
+        result
+    }
+
+    fn flush_to_the_end(self: &Arc<Self>, inode: &Arc<Inode>, patience: Patience<'_>) -> FsResult<()> {
         let (failures, mut target) = {
             let state = inode.state.lock();
             if state.content.is_clean() {
@@ -189,7 +198,7 @@ impl Data {
     async fn attempt(&self, batch: &mut Batch, chunk: &mut Option<NewChunk>) -> FsResult<()> {
         if chunk.is_none() {
             let _permit = self.uploads.acquire().await.map_err(|_| FsError::Io)?;
-            let uploaded = self.upload(batch).await?;
+            let uploaded = self.upload_counted(batch).await?;
             self.keep_on_disk(uploaded.id, batch);
             *chunk = Some(uploaded);
         }
@@ -197,6 +206,8 @@ impl Data {
             return Err(FsError::Io);
         };
         self.turn(batch).await;
+        let request = request::transfer(self.session.id(), new.id);
+        tracing::debug!(request, files = batch.parts.len(), "committing");
         match self.commit(&batch.parts, new.id, vec![new.clone()]).await {
             // One file's lease is gone: the others must not suffer for it.
             Err(FsError::Stale) if batch.parts.len() > 1 => self.commit_apart(batch, new).await,
@@ -272,6 +283,7 @@ impl Data {
 
     fn lose(&self, parts: &[Part], error: FsError) {
         for part in parts {
+            self.session.figures().lost_bytes.add(part.flight.bytes);
             tracing::error!(ino = part.inode.ino.0, bytes = part.flight.bytes, %error,
                 "the coordinator refused a commit; the data is lost and reported to its writers");
             self.landed(part, Some(error));

@@ -4,6 +4,8 @@
 use super::Data;
 use super::seal::Batch;
 use crate::channel::{MESSAGE_MAX, Peer};
+use crate::config::DEFAULT_SLOW_CALL;
+use crate::observe::request;
 use crate::session::Map;
 use bytes::Bytes;
 use dfs_core::chunk::{BLOCK_SIZE, Digest, block_crcs};
@@ -14,7 +16,7 @@ use dfs_proto::v1;
 use dfs_proto::v1::chunks_client::ChunksClient;
 use dfs_proto::v1::put_request::Part;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes of one message: 16 blocks.
 const GROUP: usize = 16 * BLOCK_SIZE as usize;
@@ -31,9 +33,31 @@ enum Trouble {
 }
 
 impl Data {
+    /// Like `upload`, counted.
+    pub(super) async fn upload_counted(&self, batch: &Batch) -> Result<NewChunk, FsError> {
+        let begun = Instant::now();
+        let result = self.upload(batch).await;
+        let figures = self.session.figures();
+        match &result {
+            Ok(chunk) => {
+                let ms = begun.elapsed().as_millis() as u64;
+                let request = request::transfer(self.session.id(), chunk.id);
+                if begun.elapsed() >= DEFAULT_SLOW_CALL {
+                    tracing::warn!(request, bytes = batch.len, ms, "a slow upload");
+                } else {
+                    tracing::debug!(request, bytes = batch.len, ms, "uploaded");
+                }
+                figures.uploads.since(begun);
+                figures.upload_bytes.add(u64::from(batch.len));
+            }
+            Err(_) => figures.upload_failures.inc(),
+        }
+        result
+    }
+
     /// Puts the batch's content on the disks of a set, at least as many as the policy's minimum. `NoSpace` when
     /// the reason is that disks are full.
-    pub(super) async fn upload(&self, batch: &Batch) -> Result<NewChunk, FsError> {
+    async fn upload(&self, batch: &Batch) -> Result<NewChunk, FsError> {
         let mut avoid: Vec<SetId> = Vec::new();
         let mut full = false;
         let mut reasons = Vec::new();
@@ -148,7 +172,7 @@ impl Data {
                 others: others.cloned().collect(),
             };
             let _in_use = first.begin();
-            match self.send(first, begin, batch.pieces(GROUP)).await {
+            match self.send(first, id, begin, batch.pieces(GROUP)).await {
                 Ok(answer) => {
                     first.succeeded();
                     return Ok(answer);
@@ -168,6 +192,7 @@ impl Data {
     async fn send(
         &self,
         peer: &Arc<Peer>,
+        id: ChunkId,
         begin: v1::PutBegin,
         pieces: Vec<Bytes>,
     ) -> Result<(v1::PutReply, [u8; 32]), Trouble> {
@@ -204,6 +229,7 @@ impl Data {
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
         let requests = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        let requests = request::with(requests, &request::transfer(self.session.id(), id));
         let put = async { tokio::join!(client.put(requests), feed) };
         let failed = |reason: String| Trouble::Failed(format!("{}: {reason}", peer.address()));
         let put = peer.while_alive(tokio::time::timeout(PUT_TIMEOUT, put));

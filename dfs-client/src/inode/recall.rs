@@ -86,7 +86,11 @@ impl Recaller {
                 keep,
                 number,
                 ..
-            } => self.give_back(&inode, keep, number),
+            } => {
+                let begun = Instant::now();
+                self.give_back(&inode, keep, number);
+                self.session.figures().recalls.since(begun);
+            }
             Recalled::Misplaced(inode) => {
                 self.invalidate(&inode, Vec::new(), INVALIDATE_TIMEOUT);
             }

@@ -91,6 +91,11 @@ impl Table {
     }
 
     /// Every inode known at some moment of the call.
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     pub fn all(&self) -> Vec<Arc<Inode>> {
         self.shards
             .iter()

@@ -8,6 +8,7 @@ mod http;
 mod listen;
 mod metrics;
 mod process;
+pub mod request;
 #[cfg(test)]
 mod tests;
 

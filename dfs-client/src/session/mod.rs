@@ -11,9 +11,11 @@ mod tests;
 pub use map::Map;
 pub(crate) use outbox::{Answer, Body};
 
+use crate::figures::{self, Figures};
+use crate::observe::request;
 use crate::wait::{Patience, Slot};
 use dfs_core::error::{FsError, FsResult};
-use dfs_core::ids::Ino;
+use dfs_core::ids::{Ino, SessionId};
 use dfs_core::lock::Lock;
 use dfs_core::op::{Op, Reply};
 use dfs_core::types::{Attr, LeaseMode};
@@ -57,6 +59,7 @@ pub(crate) struct Settings {
     pub coordinators: Vec<String>,
     pub volume: String,
     pub client: String,
+    pub figures: Arc<Figures>,
 }
 
 /// A metadata session, alive until `close`.
@@ -167,10 +170,12 @@ impl Session {
     }
 
     fn finish(&self, number: u64, slot: Slot<FsResult<Answer>>, patience: Patience<'_>) -> FsResult<Reply> {
+        let begun = Instant::now();
         let mut waited = slot.wait(patience);
         if matches!(waited, Err(FsError::Interrupted)) {
             waited = slot.wait(Patience::new(DYING_WAIT, None)).or(waited);
         }
+        figures::waited("coordinator", begun, || self.request(number));
         match waited {
             Ok(Ok(Answer::Reply(reply))) => Ok(reply),
             Ok(Ok(Answer::Lock(_))) => Err(FsError::Io),
@@ -180,6 +185,20 @@ impl Session {
                 Err(error)
             }
         }
+    }
+
+    /// The id of a call in the logs of this mount and of the coordinator.
+    fn request(&self, number: u64) -> String {
+        request::call(self.id(), number)
+    }
+
+    pub fn figures(&self) -> &Figures {
+        &self.settings.figures
+    }
+
+    /// The present session.
+    pub fn id(&self) -> SessionId {
+        SessionId(self.outbox.lock().session)
     }
 
     /// Performs the operation that `build` makes at the moment when its place in the order is fixed; `None`

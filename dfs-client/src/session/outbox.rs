@@ -9,6 +9,7 @@ use dfs_proto::v1;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Instant;
 use v1::client_message::Message;
 
 /// Most calls under way; more are refused. The coordinator takes 8,192 of a session. Threads of the kernel's door
@@ -38,6 +39,14 @@ impl Body {
         Body::Op(Arc::new(op))
     }
 
+    /// What it is called in figures and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Body::Op(op) => op.name(),
+            Body::Lock(..) => "lock",
+        }
+    }
+
     /// Whether it must be performed even when nobody waits: it may have been already.
     fn is_change(&self) -> bool {
         match self {
@@ -51,6 +60,7 @@ pub(crate) struct Pending {
     pub body: Body,
     /// `None` when the caller gave up.
     pub done: Option<Done>,
+    pub since: Instant,
     sent: bool,
 }
 
@@ -102,6 +112,7 @@ impl Outbox {
             Pending {
                 body,
                 done: Some(done),
+                since: Instant::now(),
                 sent: false,
             },
         );

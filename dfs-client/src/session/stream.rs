@@ -42,6 +42,8 @@ pub(super) async fn run(session: Arc<Session>) {
     for address in session.settings.coordinators.iter().cycle() {
         let heard_before = session.heard.load(Ordering::Relaxed);
         let broken = serve(&session, address).await;
+        session.settings.figures.connected.set(0);
+        session.settings.figures.reconnects.inc();
         if session.closing.load(Ordering::SeqCst) {
             break;
         }
@@ -200,6 +202,7 @@ fn welcomed(session: &Session, welcome: v1::Welcome) {
         .store(u64::from(welcome.lease_term_ms).max(100), Ordering::Relaxed);
     session.heard.store(session.now(), Ordering::Release);
     session.outbox.lock().welcomed();
+    session.settings.figures.connected.set(1);
     session.first.fill(Ok(()));
 }
 
@@ -255,6 +258,14 @@ fn replied(session: &Session, events: &dyn super::Events, reply: v1::Reply) {
         None => outcome.map(Answer::Reply),
     };
     let Some(pending) = pending else { return };
+    let (kind, time) = (pending.body.name(), pending.since.elapsed());
+    session.settings.figures.answered(kind, time);
+    tracing::debug!(
+        request = session.request(number),
+        op = kind,
+        ms = time.as_millis() as u64,
+        "answered"
+    );
     if let Some(unlock) = taken_for_nobody(&pending, &answer) {
         session.lock(unlock, LockAction::Try, Box::new(|_| {}));
     }

@@ -4,10 +4,12 @@ use super::{Caller, KernelCache, MountError, Vfs};
 use crate::config::MountConfig;
 use crate::data::stock::Stock;
 use crate::data::{Budget, CacheCounters, Data, DiskCache};
+use crate::figures::{self, Figures};
 use crate::inode::Table;
 use crate::inode::apply::Caches;
 use crate::inode::recall::{Recalled, Recaller, THREADS};
 use crate::locks::Locks;
+use crate::observe::Observer;
 use crate::session::{Session, Settings, StartError};
 use dfs_core::error::FsResult;
 use dfs_core::ids::Ino;
@@ -35,10 +37,15 @@ impl Vfs {
     /// Connects, resolves the directory and starts the threads. Returns when the file system can be used.
     pub fn start(config: MountConfig) -> Result<Arc<Vfs>, MountError> {
         let runtime = runtime()?;
+        let observer = config.observer.clone();
+        let served = crate::observe::begin(config.metrics_listen, observer.clone());
+        runtime.block_on(served).map_err(MountError::Metrics)?;
+        let figures = Arc::new(Figures::new(&observer.metrics));
         let session = Session::new(Settings {
             coordinators: config.coordinators.clone(),
             volume: config.volume.clone(),
             client: config.client_name.clone(),
+            figures: figures.clone(),
         });
         let (recalls, recalled) = std::sync::mpsc::channel();
         let caches = Arc::new(Caches {
@@ -64,6 +71,7 @@ impl Vfs {
             disk,
             config.timeout,
         );
+        show(&observer, &session, &data);
         let kernel = Arc::new(RwLock::new(None));
         let recaller = Recaller {
             session: session.clone(),
@@ -129,6 +137,23 @@ impl Vfs {
             .map(|(attr, _)| attr)
     }
 
+    /// The figures and the health of this mount.
+    pub fn observer(&self) -> &Observer {
+        &self.config.observer
+    }
+
+    /// The calling thread has served a call of the kernel: a slow one gets a line in the log.
+    pub fn served(&self, operation: &'static str, ino: Ino, time: Duration) {
+        let slow = time >= self.config.slow_call;
+        let waits = figures::take_waits(slow);
+        if slow {
+            self.session.figures().slow_calls.inc();
+            let ms = time.as_millis() as u64;
+            let ino = self.inward(ino);
+            tracing::warn!(op = operation, %ino, ms, waits, "a slow call");
+        }
+    }
+
     /// How the caches of content have done.
     pub fn cache_counters(&self) -> CacheCounters {
         self.data.counters()
@@ -136,6 +161,7 @@ impl Vfs {
 
     /// Flushes everything, bounded by the mount's time-out, and ends the session.
     pub fn shutdown(&self) {
+        self.config.observer.health.drain();
         if let Err(error) = self.syncfs(&Caller::default()) {
             tracing::error!(%error, "unmounting although not everything could be saved");
         }
@@ -169,6 +195,61 @@ fn mount_error(config: &MountConfig, error: StartError) -> MountError {
         },
         StartError::Refused(message) => MountError::Refused(message),
     }
+}
+
+/// Figures that are asked for at each look, and whether the mount is ready.
+fn show(observer: &Observer, session: &Arc<Session>, data: &Arc<Data>) {
+    let metrics = &observer.metrics;
+    // Weak: the mount must end although its endpoint still serves.
+    let count = |what: fn(CacheCounters) -> u64| {
+        let data = Arc::downgrade(data);
+        move || data.upgrade().map_or(0.0, |data| what(data.counters()) as f64)
+    };
+    let help = "Bytes of blocks that readers got, by where they came from";
+    let name = "dfs_mount_read_bytes_total";
+    metrics.read_counter_of(name, help, ("from", "memory"), count(|c| c.memory_hit_bytes));
+    metrics.read_counter_of(name, help, ("from", "disk"), count(|c| c.disk_hit_bytes));
+    metrics.read_counter_of(name, help, ("from", "datanodes"), count(|c| c.miss_bytes));
+    metrics.read_gauge(
+        "dfs_mount_disk_cache_blocks",
+        "Blocks in the cache on the local disk",
+        count(|c| c.disk_blocks),
+    );
+    metrics.read_counter(
+        "dfs_mount_disk_cache_written_bytes_total",
+        "Bytes written to the cache on the local disk",
+        count(|c| c.disk_written_bytes),
+    );
+    metrics.read_counter(
+        "dfs_mount_disk_cache_dropped_bytes_total",
+        "Bytes that the cache on the local disk did not take because the disk did not keep up",
+        count(|c| c.disk_dropped_bytes),
+    );
+    metrics.read_counter(
+        "dfs_mount_disk_cache_bad_blocks_total",
+        "Blocks in the cache on the local disk that did not match their checksums",
+        count(|c| c.disk_bad_blocks),
+    );
+    let dirty = Arc::downgrade(data);
+    metrics.read_gauge(
+        "dfs_mount_dirty_bytes",
+        "Written content that is not committed yet",
+        move || {
+            dirty
+                .upgrade()
+                .map_or(0.0, |data| data.caches.budget.used() as f64)
+        },
+    );
+    let known = Arc::downgrade(data);
+    metrics.read_gauge("dfs_mount_inodes", "Inodes that the mount knows", move || {
+        known.upgrade().map_or(0.0, |data| data.caches.table.len() as f64)
+    });
+    let session = Arc::downgrade(session);
+    observer.health.ready("session", move || match session.upgrade() {
+        Some(session) if session.trusted() => Ok(()),
+        Some(_) => Err("no coordinator was heard of for a lease term".to_owned()),
+        None => Err("the mount has ended".to_owned()),
+    });
 }
 
 /// Speaks the kernel's inode numbers.

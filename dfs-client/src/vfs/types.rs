@@ -109,6 +109,8 @@ pub enum MountError {
         path: String,
         reason: dfs_core::error::FsError,
     },
+    #[error("{0}")]
+    Metrics(String),
     #[error("cannot start threads: {0}; raise the limit of processes (ulimit -u)")]
     Threads(#[from] std::io::Error),
 }

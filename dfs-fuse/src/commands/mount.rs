@@ -57,6 +57,8 @@ Options after -o:
   attr-cache=TIME        how long the kernel may keep attributes while a lease protects them [1h]
   entry-cache=TIME       the same for names; also dir-entry-cache, negative-timeout
   timeout=TIME           longest wait for a server before a call fails with an error [30s]
+  metrics=ADDRESS:PORT   serve /metrics, /healthz and /readyz there; a mount does not unless told to [off]
+  slow-call=TIME         calls that take longer get a line in the log [1s]
   nonempty               mount over a directory that is not empty
   remount                change ro, rw and the like of a mount in place
   _netdev, nofail, noauto, user, x-systemd.*, comment=...   accepted for fstab
@@ -172,6 +174,8 @@ fn configure(source: Source, options: &Options, mountpoint: &Path) -> Result<Mou
     }
     set_caches(&mut config, options)?;
     config.timeout = options.timeout.unwrap_or(config.timeout);
+    config.metrics_listen = options.metrics.unwrap_or(config.metrics_listen);
+    config.slow_call = options.slow_call.unwrap_or(config.slow_call);
     config.attr_ttl = options.attr_ttl.unwrap_or(config.attr_ttl);
     config.entry_ttl = options.entry_ttl.unwrap_or(config.entry_ttl);
     Ok(config)

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dfs_client::observe::Listen;
 use nix::mount::MsFlags;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +36,9 @@ pub struct Options {
     pub timeout: Option<Duration>,
     pub attr_ttl: Option<Duration>,
     pub entry_ttl: Option<Duration>,
+    /// Where figures are served.
+    pub metrics: Option<Listen>,
+    pub slow_call: Option<Duration>,
 }
 
 impl Default for Options {
@@ -51,6 +55,8 @@ impl Default for Options {
             timeout: None,
             attr_ttl: None,
             entry_ttl: None,
+            metrics: None,
+            slow_call: None,
         }
     }
 }
@@ -159,6 +165,8 @@ impl Options {
             "cache-dir" => self.cache_dir = Some(needed(name, value, "DIRECTORY")?.into()),
             "cache-size" => self.cache_size = Some(size(name, value)?),
             "buffer-size" => self.buffer_size = Some(size(name, value)?),
+            "metrics" => self.metrics = Some(listen(name, value)?),
+            "slow-call" => self.slow_call = Some(duration(name, value)?),
             "timeout" => self.timeout = Some(duration(name, value)?),
             "attr-cache" | "attr-timeout" => self.attr_ttl = Some(duration(name, value)?),
             // One time for all names, present or absent: the shortest that was asked for.
@@ -183,6 +191,17 @@ fn needed<'a>(name: &str, value: Option<&'a str>, wants: &'static str) -> Result
             name: name.to_string(),
             wants,
         })
+}
+
+/// An address, or nowhere.
+fn listen(name: &str, value: Option<&str>) -> Result<Listen, OptionError> {
+    const WANTS: &str = "ADDRESS:PORT or metrics=off";
+    let value = needed(name, value, WANTS)?;
+    value.parse().map_err(|_| OptionError::BadValue {
+        name: name.to_string(),
+        value: value.to_string(),
+        wants: WANTS,
+    })
 }
 
 /// Number and unit, apart.
@@ -297,6 +316,10 @@ mod tests {
         assert_eq!(parse("buffer_size=300").buffer_size, Some(300 << 20));
         assert_eq!(parse("cache-size=4k").cache_size, Some(4096));
         assert_eq!(parse("attr_timeout=1m").attr_ttl, Some(Duration::from_secs(60)));
+        assert_eq!(parse("metrics=off").metrics, Some(Listen::Off));
+        let shown = parse("metrics=127.0.0.1:7490,slow-call=250ms");
+        assert_eq!(shown.metrics, Some(Listen::At(([127, 0, 0, 1], 7490).into())));
+        assert_eq!(shown.slow_call, Some(Duration::from_millis(250)));
         let shortest = parse("entry-cache=5,dir-entry-cache=300ms,negative_timeout=1");
         assert_eq!(shortest.entry_ttl, Some(Duration::from_millis(300)));
     }
@@ -311,6 +334,7 @@ mod tests {
         assert!(refused("timeout=-1").contains("timeout=-1"));
         assert!(refused("cache-size=9999999999999T").contains("cache-size"));
         assert!(refused("cache-size=5x").contains("5x"));
+        assert!(refused("metrics=7490").contains("metrics=7490"));
         assert!(refused("ro=1").contains("`ro`"));
         assert_eq!(
             Options::parse("no-such-option,ro", true).unwrap().flags,

@@ -4,6 +4,7 @@
 mod attributes;
 mod convert;
 mod directories;
+mod figures;
 mod files;
 mod invalidate;
 mod locks;
@@ -12,6 +13,7 @@ mod xattrs;
 
 use std::io::IoSlice;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dfs_client::ioctl::DFS_IOC_SYNC;
 use dfs_client::vfs::{Caller, Vfs};
@@ -24,6 +26,7 @@ use crate::kernel::reply::{Data, Directory, Errno, IoctlOutput, Reply, Xattr};
 use crate::kernel::request::*;
 use crate::kernel::{Filesystem, Request};
 
+use figures::Calls;
 pub use invalidate::Invalidate;
 
 /// The file system as the kernel sees it.
@@ -31,11 +34,13 @@ pub struct Door {
     vfs: Arc<Vfs>,
     /// Mounted with `-o sync`: every write is durable when it returns.
     sync: bool,
+    calls: Calls,
 }
 
 impl Door {
     pub fn new(vfs: Arc<Vfs>, sync: bool) -> Self {
-        Self { vfs, sync }
+        let calls = Calls::new(&vfs.observer().metrics);
+        Self { vfs, sync, calls }
     }
 
     /// Calls the client on behalf of the request's caller; its waits end with the request.
@@ -51,7 +56,10 @@ impl Door {
             pid: req.pid,
             cancel: Some(&cancel),
         };
-        call(&self.vfs, &caller).map_err(errno)
+        call(&self.vfs, &caller).map_err(|error| {
+            self.calls.failed(error);
+            errno(error)
+        })
     }
 }
 
@@ -104,6 +112,11 @@ impl Filesystem for Door {
         setxattr(set: &SetXattr<'_>) -> Done = xattrs;
         removexattr(name: &[u8]) -> Done = xattrs;
         getlk(lock: &LockRequest) -> FileLock = locks;
+    }
+
+    fn served(&self, operation: usize, node: u64, time: Duration) {
+        self.calls.took(operation, time);
+        self.vfs.served(Operation::NAMES[operation], Ino(node), time);
     }
 
     fn forget(&self, node: u64, lookups: u64) {

@@ -2,6 +2,8 @@
 //! here or on another thread. Called by the session's threads, many at once. Defaults answer ENOSYS, after which the
 //! kernel does without the operation.
 
+use std::time::Duration;
+
 use super::answer::*;
 use super::init::Negotiated;
 use super::reply::{Data, Directory, Errno, IoctlOutput, Reply, Xattr};
@@ -24,6 +26,9 @@ pub trait Filesystem: Send + Sync + 'static {
     fn stop(&self) {}
     /// The kernel dropped `lookups` references to `node`; never answered.
     fn forget(&self, _node: u64, _lookups: u64) {}
+
+    /// This thread has served a call (`Operation::NAMES[operation]`); one that waits for a lock may be answered later.
+    fn served(&self, _operation: usize, _node: u64, _time: Duration) {}
 
     operations! {
         lookup(name: &[u8]) -> Entry;

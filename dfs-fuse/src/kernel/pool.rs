@@ -322,6 +322,7 @@ impl Pool {
             pid: header.pid,
             interrupt: &interrupt,
         };
+        let (number, begun) = (operation.number(), Instant::now());
         // A bug in one operation must not take the mount from everybody; its caller gets EIO from the dropped reply.
         if catch_unwind(AssertUnwindSafe(|| {
             dispatch(&*self.fs, &request, operation, device)
@@ -333,6 +334,9 @@ impl Pool {
                 node = header.node,
                 "an operation panicked"
             );
+        }
+        if let Some(number) = number {
+            self.fs.served(number, header.node, begun.elapsed());
         }
     }
 

@@ -5,9 +5,11 @@ use super::figures::Taken;
 use super::parked::{Caller, Pending};
 use super::{Executor, Fault};
 use crate::coordinator::limits::SESSION_CALLS;
+use dfs_client::observe::request;
 use dfs_core::error::FsError;
 use dfs_core::ids::{Index, OpId, SessionId};
 use dfs_core::keys;
+use dfs_core::op::Op;
 use dfs_proto::convert::reply::outcome_to_wire;
 use dfs_proto::v1;
 use dfs_proto::v1::refused::Reason;
@@ -60,6 +62,17 @@ impl Executor {
             kind: kind(&call.body),
         };
         own.executing.insert(op_id, taken);
+        if let Body::Op(Op::Commit(commit)) = &call.body
+            && tracing::enabled!(tracing::Level::DEBUG)
+        {
+            for chunk in &commit.chunks {
+                let (upload, call) = (
+                    request::transfer(session, chunk.id),
+                    request::call(session, op_id),
+                );
+                tracing::debug!(request = upload, call, "a chunk is committed");
+            }
+        }
         match call.body {
             Body::Op(op) => {
                 let caller = Caller::Session { id: session, op_id };

@@ -2,7 +2,7 @@
 //! it goes when the executor goes. It decides nothing, and nothing is decided by it.
 
 use super::Executor;
-use dfs_client::observe::{Counter, Gauge, Histogram, Metrics, Observer, Pulse};
+use dfs_client::observe::{Counter, Gauge, Histogram, Metrics, Observer, Pulse, request};
 use dfs_core::ids::Index;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -107,9 +107,9 @@ impl Figures {
         calls.took(time);
         let (kind, millis) = (taken.kind, time.as_millis());
         if time >= SLOW {
-            tracing::warn!(request = %request(session, op_id), op = kind, ms = millis, "a slow call");
+            tracing::warn!(request = %request::call(session, op_id), op = kind, ms = millis, "a slow call");
         } else {
-            tracing::debug!(request = %request(session, op_id), op = kind, ms = millis, "a call was answered");
+            tracing::debug!(request = %request::call(session, op_id), op = kind, ms = millis, "a call was answered");
         }
     }
 
@@ -127,11 +127,6 @@ impl Figures {
             self.submitted.pop_front();
         }
     }
-}
-
-/// The id of a call, from the mount to the disk: the session's first eight digits and the number of the call.
-pub fn request(session: dfs_core::ids::SessionId, op_id: u64) -> String {
-    format!("{:08x}-{op_id}", (session.0 >> 96) as u32)
 }
 
 impl Executor {

@@ -3,6 +3,7 @@
 
 use super::Shared;
 use dfs_client::channel::Frozen;
+use dfs_client::observe::request;
 use dfs_proto::v1::{MemberFailure, Node, PutBegin, PutRequest, put_request::Part};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -16,6 +17,11 @@ const QUEUE: usize = 8;
 /// A member that answers pings but takes nothing, or does not answer after the end, for so long has failed: its
 /// disk does not do its work. Below the sender's own limit for the whole chunk.
 const STALL: Duration = Duration::from_secs(12);
+
+tokio::task_local! {
+    /// The id of the request that the present task serves; it goes on to the members.
+    pub static REQUEST: String;
+}
 
 /// One member that receives the chunk through us.
 pub struct Forward {
@@ -40,6 +46,7 @@ impl Forward {
         let _ = feed.try_send(PutRequest {
             part: Some(Part::Begin(begin)),
         });
+        let id = REQUEST.try_with(String::clone).unwrap_or_default();
         let connected = shared.member(&member.address);
         let call = tokio::spawn(async move {
             let (peer, mut client) = connected.map_err(|reason| failed(reason, false))?;
@@ -53,7 +60,7 @@ impl Forward {
                 ));
             }
             let _load = peer.begin();
-            let put = client.put(ReceiverStream::new(parts));
+            let put = client.put(request::with(ReceiverStream::new(parts), &id));
             match peer.while_alive(put).await.map_err(|_| silent(node))? {
                 Ok(_) => {
                     peer.succeeded();

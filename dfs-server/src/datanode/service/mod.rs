@@ -23,7 +23,7 @@ use super::store::{ChunkStore, Usage};
 use super::throttle::Throttle;
 use crate::config::Fatal;
 use dfs_client::channel::Pool;
-use dfs_client::observe::Metrics;
+use dfs_client::observe::{Metrics, request};
 use dfs_proto::v1::chunks_server::{Chunks, ChunksServer};
 use dfs_proto::v1::{self, chunks_client::ChunksClient};
 use figures::Figures;
@@ -43,6 +43,8 @@ pub const MESSAGE_MAX: usize = 4 << 20;
 const SILENCE: Duration = Duration::from_secs(60);
 /// Blocks of one message of a reader's stream: 1 MiB.
 const GROUP_BLOCKS: u32 = 16;
+/// A request that took so long is worth a line in the log.
+const SLOW: Duration = Duration::from_secs(1);
 /// Disk reads, checks and deletes at one time; more only queue in the disk.
 const DISK_JOBS: usize = 64;
 
@@ -166,16 +168,34 @@ pub async fn serve(
     served.await.map_err(|e| Fatal::io("the chunk service failed", e))
 }
 
-/// Counts a request that began then, and logs it as `logged` does.
-fn noted<T>(
-    shared: &Shared,
-    operation: &str,
+/// A request as figures and logs know it: when it began, who asks, and the id that it carries.
+struct Noted {
     begun: Instant,
     peer: Option<std::net::SocketAddr>,
-    result: Result<T, Status>,
-) -> Result<T, Status> {
-    shared.figures.request(operation, begun, result.is_err());
-    logged(operation, peer, result)
+    id: String,
+}
+
+impl Noted {
+    fn begin<T>(request: &Request<T>) -> Noted {
+        Noted {
+            begun: Instant::now(),
+            peer: request.remote_addr(),
+            id: request::of(request).to_owned(),
+        }
+    }
+
+    /// Counts and logs how it ended.
+    fn end<T>(self, shared: &Shared, operation: &str, result: Result<T, Status>) -> Result<T, Status> {
+        shared.figures.request(operation, self.begun, result.is_err());
+        let time = self.begun.elapsed();
+        let ms = time.as_millis() as u64;
+        if time >= SLOW {
+            tracing::warn!(operation, request = self.id, peer = ?self.peer, ms, "a slow request");
+        } else if !self.id.is_empty() {
+            tracing::debug!(operation, request = self.id, peer = ?self.peer, ms, "done");
+        }
+        logged(operation, self.peer, result)
+    }
 }
 
 /// Logs what was refused or failed, once, here; what is a normal answer is not logged.
@@ -206,23 +226,24 @@ impl Chunks for ChunkService {
         &self,
         request: Request<Streaming<v1::PutRequest>>,
     ) -> Result<Response<v1::PutReply>, Status> {
-        let (peer, begun) = (request.remote_addr(), Instant::now());
-        let done = put::put(&self.0, request.into_inner()).await;
-        noted(&self.0, "put", begun, peer, done).map(Response::new)
+        let noted = Noted::begin(&request);
+        let put = put::put(&self.0, request.into_inner());
+        let done = forward::REQUEST.scope(noted.id.clone(), put).await;
+        noted.end(&self.0, "put", done).map(Response::new)
     }
 
     type GetStream = Sent<v1::BlockGroup>;
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<Self::GetStream>, Status> {
-        let (peer, begun) = (request.remote_addr(), Instant::now());
+        let noted = Noted::begin(&request);
         let opened = get::get(&self.0, request.into_inner()).await;
-        noted(&self.0, "get", begun, peer, opened).map(Response::new)
+        noted.end(&self.0, "get", opened).map(Response::new)
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteReply>, Status> {
-        let (peer, begun) = (request.remote_addr(), Instant::now());
+        let noted = Noted::begin(&request);
         let done = delete::delete(&self.0, request.into_inner()).await;
-        noted(&self.0, "delete", begun, peer, done).map(Response::new)
+        noted.end(&self.0, "delete", done).map(Response::new)
     }
 
     type VerifyStream = Sent<v1::VerifyReply>;
@@ -231,23 +252,23 @@ impl Chunks for ChunkService {
         &self,
         request: Request<v1::VerifyRequest>,
     ) -> Result<Response<Self::VerifyStream>, Status> {
-        let (peer, begun) = (request.remote_addr(), Instant::now());
+        let noted = Noted::begin(&request);
         let opened = verify::verify(&self.0, request.into_inner());
-        noted(&self.0, "verify", begun, peer, opened).map(Response::new)
+        noted.end(&self.0, "verify", opened).map(Response::new)
     }
 
     async fn pull(&self, request: Request<v1::PullRequest>) -> Result<Response<v1::PullReply>, Status> {
-        let (peer, begun) = (request.remote_addr(), Instant::now());
+        let noted = Noted::begin(&request);
         let done = pull::pull(&self.0, request.into_inner()).await;
-        noted(&self.0, "pull", begun, peer, done).map(Response::new)
+        noted.end(&self.0, "pull", done).map(Response::new)
     }
 
     type ListStream = Sent<v1::ListReply>;
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<Self::ListStream>, Status> {
-        let (peer, begun) = (request.remote_addr(), Instant::now());
+        let noted = Noted::begin(&request);
         let opened = list::list(&self.0, request.into_inner());
-        noted(&self.0, "list", begun, peer, opened).map(Response::new)
+        noted.end(&self.0, "list", opened).map(Response::new)
     }
 
     async fn ping(&self, _: Request<v1::PingRequest>) -> Result<Response<v1::PingReply>, Status> {
@@ -258,8 +279,8 @@ impl Chunks for ChunkService {
         &self,
         request: Request<v1::ComposeRequest>,
     ) -> Result<Response<v1::ComposeReply>, Status> {
-        let (peer, begun) = (request.remote_addr(), Instant::now());
+        let noted = Noted::begin(&request);
         let done = compose::run(&self.0, request.into_inner()).await;
-        noted(&self.0, "compose", begun, peer, done).map(Response::new)
+        noted.end(&self.0, "compose", done).map(Response::new)
     }
 }

@@ -1,0 +1,119 @@
+//! What a mount counts of itself for operators, and where the time of a slow call went. Session, data path and door
+//! count here; nothing is decided by it.
+
+use crate::observe::{Counter, Gauge, Histogram, Metrics};
+use parking_lot::Mutex;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+/// Waits of one call that are remembered for its line in the log.
+const WAITS_MAX: usize = 8;
+/// Shorter waits explain nothing.
+const WAIT_LEAST: Duration = Duration::from_millis(1);
+
+/// The figures of a mount.
+pub(crate) struct Figures {
+    metrics: Metrics,
+    requests: Mutex<BTreeMap<&'static str, Histogram>>,
+    pub reconnects: Counter,
+    pub connected: Gauge,
+    pub recalls: Histogram,
+    pub uploads: Histogram,
+    pub upload_bytes: Counter,
+    pub upload_failures: Counter,
+    pub downloads: Histogram,
+    pub lost_bytes: Counter,
+    pub slow_calls: Counter,
+}
+
+impl Figures {
+    pub fn new(metrics: &Metrics) -> Figures {
+        Figures {
+            metrics: metrics.clone(),
+            requests: Mutex::default(),
+            reconnects: metrics.counter(
+                "dfs_mount_stream_ends_total",
+                "Times that the stream to the coordinator ended and was begun again",
+            ),
+            connected: metrics.gauge(
+                "dfs_mount_connected",
+                "1 while a coordinator has welcomed the session",
+            ),
+            recalls: metrics.times(
+                "dfs_mount_recall_seconds",
+                "Time from a recall until the lease was given back, flushing included",
+            ),
+            uploads: metrics.times(
+                "dfs_mount_upload_seconds",
+                "Time of bringing a chunk onto the disks of its replica set",
+            ),
+            upload_bytes: metrics.counter("dfs_mount_upload_bytes_total", "Content uploaded"),
+            upload_failures: metrics.counter(
+                "dfs_mount_upload_failures_total",
+                "Attempts at an upload that found no replica set; they are repeated",
+            ),
+            downloads: metrics.times(
+                "dfs_mount_download_seconds",
+                "Time of fetching a run of blocks from datanodes",
+            ),
+            lost_bytes: metrics.counter(
+                "dfs_mount_lost_bytes_total",
+                "Written content that was lost, with an error to its writers",
+            ),
+            slow_calls: metrics.counter(
+                "dfs_mount_slow_calls_total",
+                "Calls of the kernel that took longer than the limit for the log",
+            ),
+        }
+    }
+
+    /// A request to the coordinator was answered.
+    pub fn answered(&self, kind: &'static str, time: Duration) {
+        let mut requests = self.requests.lock();
+        let histogram = requests.entry(kind).or_insert_with(|| {
+            let help = "Time from asking the coordinator until its answer was here, by operation";
+            let all = self
+                .metrics
+                .times_by("dfs_mount_request_seconds", help, "op", &[kind]);
+            all.into_iter().next().expect("one for each value")
+        });
+        histogram.took(time);
+    }
+}
+
+thread_local! {
+    /// What the present call of the kernel has waited for, in this thread.
+    static WAITS: RefCell<Vec<(&'static str, String, Duration)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Notes that the present call waited for something since `begun`.
+pub(crate) fn waited(what: &'static str, begun: Instant, id: impl FnOnce() -> String) {
+    let time = begun.elapsed();
+    if time < WAIT_LEAST {
+        return;
+    }
+    WAITS.with_borrow_mut(|waits| {
+        if waits.len() < WAITS_MAX {
+            waits.push((what, id(), time));
+        }
+    });
+}
+
+/// What was waited for, for people; and the next call begins with nothing.
+pub(crate) fn take_waits(wanted: bool) -> String {
+    WAITS.with_borrow_mut(|waits| {
+        let mut text = String::new();
+        if !waits.is_empty() {
+            for (what, id, time) in waits.iter().filter(|_| wanted) {
+                let separator = if text.is_empty() { "" } else { ", " };
+                let space = if id.is_empty() { "" } else { " " };
+                // Writing into a string does not fail.
+                let _ = write!(text, "{separator}{what}{space}{id} {} ms", time.as_millis());
+            }
+            waits.clear();
+        }
+        text
+    })
+}
