@@ -74,6 +74,8 @@ pub struct Server {
     pub name: String,
     pub data: PathBuf,
     pub address: SocketAddr,
+    /// Where it shows its figures.
+    pub metrics: SocketAddr,
     args: Vec<String>,
     log: PathBuf,
     node: Option<Node>,
@@ -253,11 +255,14 @@ fn server(dir: &Path, setup: &Setup, role: &str, name: &str, address: SocketAddr
     let data = special.map_or_else(|| dir.join(name), |(_, data)| data.clone());
     let mut args = vec![role.to_owned(), "--data-dir".into(), data.display().to_string()];
     args.extend(["--listen".to_owned(), address.to_string()]);
+    let metrics = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
+    args.extend(["--metrics-listen".to_owned(), metrics.to_string()]);
     args.extend(own.iter().cloned());
     Server {
         name: name.into(),
         data,
         address,
+        metrics,
         args,
         log: dir.join(format!("{name}.log")),
         node: setup.network.as_ref().map(|network| network.node(name)),

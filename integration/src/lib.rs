@@ -8,6 +8,7 @@
 pub mod cluster;
 pub mod disk;
 pub mod etcd;
+pub mod figures;
 pub mod mount;
 pub mod net;
 pub mod oracle;

@@ -37,15 +37,13 @@ impl Vfs {
     /// Connects, resolves the directory and starts the threads. Returns when the file system can be used.
     pub fn start(config: MountConfig) -> Result<Arc<Vfs>, MountError> {
         let runtime = runtime()?;
-        let observer = config.observer.clone();
-        let served = crate::observe::begin(config.metrics_listen, observer.clone());
+        let served = crate::observe::begin(config.metrics_listen, config.observer.clone());
         runtime.block_on(served).map_err(MountError::Metrics)?;
-        let figures = Arc::new(Figures::new(&observer.metrics));
         let session = Session::new(Settings {
             coordinators: config.coordinators.clone(),
             volume: config.volume.clone(),
             client: config.client_name.clone(),
-            figures: figures.clone(),
+            figures: Arc::new(Figures::new(&config.observer.metrics)),
         });
         let (recalls, recalled) = std::sync::mpsc::channel();
         let caches = Arc::new(Caches {
@@ -71,7 +69,7 @@ impl Vfs {
             disk,
             config.timeout,
         );
-        show(&observer, &session, &data);
+        show(&config.observer, &session, &data);
         let kernel = Arc::new(RwLock::new(None));
         let recaller = Recaller {
             session: session.clone(),

@@ -14,6 +14,7 @@ mod luck;
 mod mappings;
 mod model;
 mod mounting;
+mod observing;
 mod outage;
 mod power;
 mod programs;

@@ -2,6 +2,7 @@
 //! and gives back findings; this one reads the sources and prints. Rules read text only.
 mod code;
 mod edges;
+mod figures;
 mod heads;
 mod paths;
 mod promises;
@@ -63,8 +64,9 @@ impl Finding {
 
 type Rule = fn(&[Source]) -> Vec<Finding>;
 
-const RULES: [(&str, Rule); 7] = [
+const RULES: [(&str, Rule); 8] = [
     ("edges", edges::check),
+    ("figures", figures::check),
     ("heads", heads::check),
     ("paths", paths::check),
     ("promises", promises::check),

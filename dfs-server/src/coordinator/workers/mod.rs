@@ -2,6 +2,7 @@
 //! datanodes hold with the metadata, checkpoints. Each worker is a task that asks the executor for changes; none
 //! has state that a restart would lose.
 
+mod census;
 mod checkpoints;
 mod datanodes;
 mod garbage;
@@ -22,6 +23,7 @@ use tokio::task::JoinSet;
 /// Starts all workers; dropping the set ends them.
 pub fn start(handle: Handle, bad_copies: mpsc::Receiver<(ChunkId, NodeId)>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
+    tasks.spawn(census::run(handle.clone()));
     tasks.spawn(purge::run(handle.clone()));
     tasks.spawn(checkpoints::run(handle.clone()));
     tasks.spawn(garbage::run(handle.clone()));
