@@ -40,6 +40,14 @@ pub fn put(body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(body);
 }
 
+/// The length of the body that a frame's header announces, when it is one: for readers that take a frame at a time.
+pub fn body_len(header: &[u8]) -> Option<usize> {
+    let header: &[u8; HEADER_LEN] = header.try_into().ok()?;
+    let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let len = word(5) as usize;
+    (word(0) == MAGIC && header[4] == VERSION && len <= BODY_MAX).then_some(len)
+}
+
 /// Looks at the frame that begins `bytes`. A preallocated file ends in zeros: a header that is cut off by them
 /// cannot be told from damage, so the caller treats damage in the last written place as torn only when nothing
 /// whole follows.

@@ -100,6 +100,7 @@ impl Coordinator {
             let refused = v1::Refused {
                 reason: v1::refused::Reason::SessionEnded.into(),
                 message: "ended".to_string(),
+                leader: String::new(),
             };
             let _ = stream.send(Ok(v1::ServerMessage {
                 message: Some(To::Refused(refused)),

@@ -59,11 +59,11 @@ pub struct Recovered {
 /// Recovers the volume with state and checkpoints in `dir` and this log; an empty log is begun only when `init`.
 pub fn recover(
     dir: &Path,
+    mut store: Store,
     mut log: Box<dyn MetadataLog>,
     init: bool,
     now: Timestamp,
 ) -> Result<Recovered, RecoveryError> {
-    let mut store = open_state(dir)?;
     let newest = checkpoint::newest(dir)?;
     if log.last() == Index(0) && newest == Index(0) && store.applied()? == Index(0) {
         if !init {
@@ -102,7 +102,7 @@ pub fn condemn(dir: &Path, reason: &str) -> std::io::Result<()> {
 }
 
 /// The state as it is; one that was condemned or cannot be opened is set aside for an empty one.
-fn open_state(dir: &Path) -> Result<Store, RecoveryError> {
+pub fn open_state(dir: &Path) -> Result<Store, RecoveryError> {
     let path = dir.join(STATE);
     if let Ok(reason) = std::fs::read_to_string(path.join(CONDEMNED)) {
         tracing::error!(reason, "the state was found damaged");
@@ -119,6 +119,28 @@ fn open_state(dir: &Path) -> Result<Store, RecoveryError> {
         Err(error @ StateError::Full(_)) => Err(error.into()),
         Err(error) => replace_damaged(&path, &error),
     }
+}
+
+/// The state of a follower that the log has left behind is that of its newest good checkpoint from now on. The old
+/// one must not be open.
+pub fn from_checkpoint(dir: &Path) -> Result<(), RecoveryError> {
+    let path = dir.join(STATE);
+    let outdated = path.with_extension("outdated");
+    let fault = |error| RecoveryError::Aside {
+        path: path.clone(),
+        error,
+    };
+    if outdated.exists() {
+        std::fs::remove_dir_all(&outdated).map_err(fault)?;
+    }
+    if path.exists() {
+        std::fs::rename(&path, &outdated).map_err(fault)?;
+        // It is a cache of what is durable elsewhere.
+        std::fs::remove_dir_all(&outdated).map_err(fault)?;
+    }
+    let store = Store::open(&path)?;
+    checkpoint::load_newest(dir, &store)?;
+    Ok(())
 }
 
 fn replace_damaged(path: &Path, error: &StateError) -> Result<Store, RecoveryError> {

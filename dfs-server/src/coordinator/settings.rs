@@ -1,12 +1,17 @@
 //! The coordinator's settings: flags, environment and file, and what the rest of this role takes from them.
 
+use super::etcd::EtcdArgs;
 use crate::config::units::parse_duration;
 use crate::config::{Fatal, Shared};
 use dfs_client::observe::Observer;
+use dfs_core::ids::VolumeId;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use uuid::Uuid;
+
+/// Copies of each chunk unless the operator says otherwise.
+const REPLICATION: u8 = 3;
 
 /// Settings of `dfs-server coordinator`.
 #[derive(Clone, Debug, clap::Args)]
@@ -27,15 +32,27 @@ pub struct Args {
     /// Make the data directory and a new volume when they are missing
     #[arg(long)]
     pub init: bool,
+    /// Address at which clients, datanodes and other coordinators reach this one (default: the one listened on)
+    #[arg(long, value_name = "ADDRESS", env = "DFS_ADVERTISE")]
+    pub advertise: Option<String>,
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
+    #[command(flatten)]
+    pub policy: Policy,
+}
+
+/// What holds for a coordinator in whichever process it runs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Policy {
     /// UUID of the cluster; with --init the one to make (default: a fresh one), else the one to expect
     #[arg(long, value_name = "UUID", env = "DFS_CLUSTER")]
     pub cluster: Option<Uuid>,
-    /// Name of the volume
+    /// Name of the cluster's first volume
     #[arg(long, default_value = "default", env = "DFS_VOLUME")]
     pub volume: String,
-    /// Copies of each chunk
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=8), env = "DFS_REPLICATION")]
-    pub replication: u8,
+    /// Copies of each chunk (default: 3; of a standalone server one on each datanode, at most 3)
+    #[arg(long, value_name = "COPIES", value_parser = clap::value_parser!(u8).range(1..=8), env = "DFS_REPLICATION")]
+    pub replication: Option<u8>,
     /// Fewest copies on disk for a write to count (default: more than half)
     #[arg(long, value_name = "COPIES", env = "DFS_MIN_REPLICAS")]
     pub min_replicas: Option<u8>,
@@ -75,6 +92,7 @@ pub struct Settings {
     pub data_dir: PathBuf,
     pub cluster: Uuid,
     pub volume: String,
+    pub number: VolumeId,
     pub replication: usize,
     pub min_replicas: usize,
     pub lease_term: Duration,
@@ -88,9 +106,16 @@ pub struct Settings {
 }
 
 impl Args {
+    /// Where others reach this coordinator.
+    pub fn advertised(&self) -> String {
+        self.advertise.clone().unwrap_or_else(|| self.listen.to_string())
+    }
+}
+
+impl Policy {
     /// The settings for this cluster, checked against one another.
-    pub fn settings(&self, cluster: Uuid, observer: &Observer) -> Result<Settings, Fatal> {
-        let replication = usize::from(self.replication);
+    pub fn settings(&self, data_dir: &Path, cluster: Uuid, observer: &Observer) -> Result<Settings, Fatal> {
+        let replication = usize::from(self.replication.unwrap_or(REPLICATION));
         let min_replicas = self.min_replicas.map_or(replication / 2 + 1, usize::from);
         if min_replicas == 0 || min_replicas > replication {
             return Err(Fatal(format!(
@@ -108,9 +133,10 @@ impl Args {
             ));
         }
         Ok(Settings {
-            data_dir: self.data_dir.clone(),
+            data_dir: data_dir.to_owned(),
             cluster,
             volume: self.volume.clone(),
+            number: VolumeId(0),
             replication,
             min_replicas,
             lease_term: self.lease_term,
@@ -118,7 +144,7 @@ impl Args {
             gc_delay: self.gc_delay,
             inventory_interval: self.inventory_interval,
             checkpoint_records: self.checkpoint_records,
-            observer: observer.part("volume", &self.volume),
+            observer: observer.clone(),
             healing: self.healing,
         })
     }

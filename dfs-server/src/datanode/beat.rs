@@ -100,6 +100,7 @@ async fn describe(settings: &Settings, service: &ChunkService, address: &str) ->
         chunks: usage.chunks,
         load: service.load(),
         problem: service.problem().unwrap_or_default(),
+        volume: 0,
         bad: service.bad_to_tell().into_iter().map(Into::into).collect(),
     }
 }

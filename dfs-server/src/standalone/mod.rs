@@ -1,18 +1,16 @@
 //! All in one process: a coordinator and its datanodes, each with its own data directory, over the loopback
 //! network as on many machines. The default for one laptop. It only starts and stops the roles.
 
-use crate::config::units::{parse_duration, parse_size};
+use crate::config::units::parse_size;
 use crate::config::{Fatal, Shared};
 use crate::coordinator::{self, Coordinator};
 use crate::datanode::{self, Datanode};
 use dfs_client::observe::Observer;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
 /// Settings of `dfs-server standalone`. What is missing in the data directory is made.
 #[derive(Clone, Debug, clap::Args)]
@@ -47,60 +45,21 @@ pub struct Args {
     /// Accepted for symmetry: this role always makes what is missing
     #[arg(long)]
     pub init: bool,
-    /// UUID of the cluster (default: the one in the data directory, or a fresh one)
-    #[arg(long, value_name = "UUID", env = "DFS_CLUSTER")]
-    pub cluster: Option<Uuid>,
-    /// Name of the volume
-    #[arg(long, default_value = "default", env = "DFS_VOLUME")]
-    pub volume: String,
-    /// Copies of each chunk (default: one on each datanode, at most 3)
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8), env = "DFS_REPLICATION")]
-    pub replication: Option<u8>,
-    /// Fewest copies on disk for a write to count (default: more than half)
-    #[arg(long, value_name = "COPIES", env = "DFS_MIN_REPLICAS")]
-    pub min_replicas: Option<u8>,
     /// Most bytes for chunks on each datanode, such as 50GiB (default: what the disk has)
     #[arg(long, value_name = "SIZE", value_parser = parse_size, env = "DFS_CAPACITY")]
     pub capacity: Option<u64>,
     #[command(flatten)]
     pub care: datanode::Care,
-    /// How long a silent client's leases are waited for
-    #[arg(long, default_value = "10s", value_parser = parse_duration, env = "DFS_LEASE_TERM")]
-    pub lease_term: Duration,
-    /// How long a silent client may come back with its open files and locks
-    #[arg(long, default_value = "5m", value_parser = parse_duration, env = "DFS_SESSION_TIMEOUT")]
-    pub session_timeout: Duration,
-    /// How long an unreferenced chunk is kept before it is deleted
-    #[arg(long, default_value = "30s", value_parser = parse_duration, env = "DFS_GC_DELAY")]
-    pub gc_delay: Duration,
-    /// How often what the datanodes hold is compared with the metadata
-    #[arg(long, default_value = "10m", value_parser = parse_duration, env = "DFS_INVENTORY_INTERVAL")]
-    pub inventory_interval: Duration,
-    /// Records of the log after which a checkpoint is made
-    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..), env = "DFS_CHECKPOINT_RECORDS")]
-    pub checkpoint_records: u64,
     #[command(flatten)]
-    pub healing: coordinator::Healing,
+    pub policy: coordinator::Policy,
 }
 
 impl Args {
-    fn coordinator(&self) -> coordinator::Args {
+    fn policy(&self) -> coordinator::Policy {
         let most = self.datanode_listen.len().clamp(1, 3) as u8;
-        coordinator::Args {
-            shared: self.shared.clone(),
-            listen: self.listen,
-            data_dir: self.data_dir.join("coordinator"),
-            init: true,
-            cluster: self.cluster,
-            volume: self.volume.clone(),
-            replication: self.replication.unwrap_or(most),
-            min_replicas: self.min_replicas,
-            lease_term: self.lease_term,
-            session_timeout: self.session_timeout,
-            gc_delay: self.gc_delay,
-            inventory_interval: self.inventory_interval,
-            checkpoint_records: self.checkpoint_records,
-            healing: self.healing,
+        coordinator::Policy {
+            replication: self.policy.replication.or(Some(most)),
+            ..self.policy.clone()
         }
     }
 
@@ -139,9 +98,9 @@ pub async fn run(args: Args) -> Result<(), Fatal> {
     }
     println!(
         "dfs-server standalone serves volume {:?} at dfs://{}/{} with {} datanodes, data in {}",
-        args.volume,
+        args.policy.volume,
         args.listen,
-        args.volume,
+        args.policy.volume,
         args.datanode_listen.len(),
         args.data_dir.display()
     );
@@ -161,17 +120,12 @@ pub async fn run(args: Args) -> Result<(), Fatal> {
 /// Opens every directory and takes every address before anything is served.
 async fn prepare(args: &Args) -> Result<Vec<Part>, Fatal> {
     let observer = args.shared.observe(coordinator::METRICS_PORT).await?;
-    let own = args.coordinator();
-    let mut dir = crate::config::data_dir::DataDir::open(&own.data_dir, "coordinator", true)?;
-    let cluster = coordinator::join_cluster(&mut dir, &own)?;
+    let (policy, data_dir) = (args.policy(), args.data_dir.join("coordinator"));
+    let mut dir = crate::config::data_dir::DataDir::open(&data_dir, "coordinator", true)?;
+    let cluster = coordinator::join_cluster(&mut dir, &policy)?;
+    let settings = policy.settings(&data_dir, cluster, &observer)?;
     let listener = coordinator::bind(args.listen).await?;
-    let part = coordinator::start_embedded(
-        dir,
-        own.settings(cluster, &observer)?,
-        args.listen.to_string(),
-        true,
-    )
-    .await?;
+    let part = Coordinator::start_alone(dir, settings, args.listen.to_string(), true).await?;
     let mut parts = vec![Part::Coordinator(Box::new(part), listener)];
     for (position, address) in args.datanode_listen.iter().enumerate() {
         let listener = datanode::bind(*address).await?;

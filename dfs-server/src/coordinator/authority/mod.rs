@@ -7,7 +7,7 @@ mod standing;
 #[cfg(test)]
 mod tests;
 
-pub use embedded::Embedded;
+pub use embedded::{Embedded, volume_dir};
 pub use standing::Standing;
 
 use super::log::{LogError, MetadataLog};

@@ -1,11 +1,16 @@
 //! Reads checkpoints back. `recovery` calls it before there is an executor; a file is verified to its end
 //! before its first row counts.
 
-use super::{CheckpointError, MAGIC, list};
+use super::{CheckpointError, MAGIC, list, path};
 use crate::coordinator::state::Store;
 use dfs_core::frame::{self, Frame};
 use dfs_core::ids::Index;
+use std::fs::File;
+use std::io::{BufReader, Read};
 use std::path::Path;
+
+/// Read from the disk at once.
+const READ_BYTES: usize = 256 << 10;
 
 type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -40,28 +45,53 @@ pub fn load_newest(dir: &Path, store: &Store) -> Result<Option<Index>, Checkpoin
     Ok(None)
 }
 
-/// Visits all rows of a checkpoint, piece by piece.
+/// Makes a file that was received a checkpoint, if it verifies whole; one that does not is removed.
+pub fn adopt(dir: &Path, received: &Path, index: Index) -> Result<(), CheckpointError> {
+    let fault = |doing, error| CheckpointError::Io {
+        doing,
+        path: received.to_owned(),
+        error,
+    };
+    if let Err(error) = walk(received, index, &mut |_| Ok(())) {
+        std::fs::remove_file(received).map_err(|error| fault("remove", error))?;
+        return Err(error);
+    }
+    File::open(received)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| fault("sync", error))?;
+    std::fs::rename(received, path(dir, index)).map_err(|error| fault("rename", error))?;
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|error| fault("sync the directory of", error))
+}
+
+/// Visits all rows of a checkpoint, piece by piece; the file is never in memory as a whole.
 fn walk(
     path: &Path,
     index: Index,
     visit: &mut dyn FnMut(Rows) -> Result<(), CheckpointError>,
 ) -> Result<(), CheckpointError> {
-    let bytes = std::fs::read(path).map_err(|error| CheckpointError::Io {
+    let fault = |error| CheckpointError::Io {
         doing: "read",
         path: path.to_owned(),
         error,
-    })?;
+    };
     let damaged = |offset: usize, reason: &str| CheckpointError::Damaged {
         path: path.to_owned(),
         offset,
         reason: reason.to_owned(),
     };
+    let file = File::open(path).map_err(fault)?;
+    let len = file.metadata().map_err(fault)?.len() as usize;
+    let mut file = BufReader::with_capacity(READ_BYTES, file);
     let mut head = MAGIC.to_vec();
     head.extend_from_slice(&index.0.to_be_bytes());
     let mut at = 0;
     let mut rows = 0u64;
+    let mut bytes = Vec::new();
     loop {
-        let (body, size) = match frame::next(&bytes[at..]) {
+        next_frame(&mut file, &mut bytes).map_err(fault)?;
+        let (body, size) = match frame::next(&bytes) {
             Frame::Whole { body, size } => (body, size),
             Frame::Corrupt { reason } => return Err(damaged(at, reason)),
             Frame::Torn | Frame::End => return Err(damaged(at, "it ends too early")),
@@ -73,7 +103,7 @@ fn walk(
         } else if body.starts_with(MAGIC) {
             let mut end = head.clone();
             end.extend_from_slice(&rows.to_be_bytes());
-            let complete = body == end && at + size == bytes.len();
+            let complete = body == end && at + size == len;
             return if complete {
                 Ok(())
             } else {
@@ -86,4 +116,14 @@ fn walk(
         }
         at += size;
     }
+}
+
+/// Reads one frame's bytes, or what is left when it is cut off or damaged: `frame::next` judges them.
+fn next_frame(file: &mut impl Read, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    bytes.clear();
+    file.by_ref().take(frame::HEADER_LEN as u64).read_to_end(bytes)?;
+    if let Some(len) = frame::body_len(bytes) {
+        file.by_ref().take(len as u64).read_to_end(bytes)?;
+    }
+    Ok(())
 }

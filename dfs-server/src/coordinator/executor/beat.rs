@@ -81,7 +81,11 @@ impl Executor {
             .collect();
         let mut next = self.counter(b"next_set")?.max(1);
         for members in placement::form_sets(&candidates, &existing, self.settings.replication) {
-            let id = SetId(next as u32);
+            let Ok(local) = u16::try_from(next) else {
+                tracing::error!("the volume has had 65,535 replica sets; no more are formed");
+                break;
+            };
+            let id = SetId::new(self.settings.number, local);
             next += 1;
             tracing::info!(set = id.0, ?members, "a replica set was formed");
             let row = SetRow::new(members);

@@ -123,7 +123,6 @@ impl Executor {
         }
         let index = self.batch.index;
         let batch = std::mem::replace(&mut self.batch, Batch::new(index.next()));
-        self.log_bytes += batch.bytes as u64;
         let rows = batch.rows.into_iter().collect();
         let record = Arc::new(Record {
             index,

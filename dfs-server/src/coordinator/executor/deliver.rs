@@ -1,9 +1,9 @@
 //! Messages to the clients: each session's leave in order, when what they tell is durable, many replies together.
 //! The executor never waits for a client: one that does not take its messages loses its stream.
 
-use super::Executor;
 use super::figures::Taken;
 use super::session::{Outgoing, Session};
+use super::{Executor, Fault};
 use crate::coordinator::limits::REPLIES_PER_MESSAGE;
 use dfs_core::ids::{Index, SessionId};
 use dfs_proto::v1::{self, refused::Reason, server_message::Message};
@@ -56,13 +56,17 @@ impl Executor {
     }
 
     /// Ends all streams: after an orderly stop with what is ready.
-    pub(super) fn refuse_all(&mut self, orderly: bool) {
-        if orderly {
+    pub(super) fn refuse_all(&mut self, result: &Result<(), Fault>) {
+        let (reason, message) = match result {
+            Err(Fault::Deposed) => (Reason::NotLeader, "another coordinator leads the volume"),
+            _ => (Reason::Shutdown, "the coordinator stops"),
+        };
+        if result.is_ok() {
             self.deliver();
         }
         let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
         for session in sessions {
-            self.refuse(session, Reason::Shutdown, "the coordinator stops");
+            self.refuse(session, reason, message);
         }
     }
 }
@@ -72,6 +76,7 @@ pub fn refuse_stream(stream: &tokio::sync::mpsc::Sender<v1::ServerMessage>, reas
     let refused = v1::Refused {
         reason: reason.into(),
         message: message.to_owned(),
+        leader: String::new(),
     };
     let sent = stream.try_send(v1::ServerMessage {
         message: Some(Message::Refused(refused)),

@@ -99,4 +99,6 @@ pub enum Event {
     /// A durable checkpoint makes the log up to here unnecessary.
     Trim(Index),
     Stop,
+    /// The reign is over; wakes the executor to see it.
+    Deposed,
 }

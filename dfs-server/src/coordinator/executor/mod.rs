@@ -102,8 +102,6 @@ pub struct Executor {
     /// Records that the writer has, oldest first.
     in_flight: VecDeque<Arc<Record>>,
     durable: Index,
-    /// Bytes of log since the last checkpoint.
-    log_bytes: u64,
     counters: commit::Counters,
 
     sessions: BTreeMap<SessionId, Session>,
@@ -148,7 +146,6 @@ impl Executor {
             view: Overlay::new(view),
             in_flight: VecDeque::new(),
             durable: applied,
-            log_bytes: 0,
             counters: commit::Counters::default(),
             sessions: BTreeMap::new(),
             unsent: BTreeSet::new(),
@@ -178,7 +175,7 @@ impl Executor {
         if let Err(fault) = &result {
             tracing::error!(%fault, "the coordinator stops");
         }
-        self.refuse_all(result.is_ok());
+        self.refuse_all(&result);
         self.inbox.close();
         result
     }
@@ -273,10 +270,10 @@ impl Executor {
                 Ok(())
             }
             Event::Trim(up_to) => {
-                self.log_bytes = 0;
                 self.writer.give(super::writer::Job::Trim(up_to));
                 Ok(())
             }
+            Event::Deposed => Err(Fault::Deposed),
             Event::Stop => {
                 self.stopping = true;
                 Ok(())

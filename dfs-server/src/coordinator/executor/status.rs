@@ -33,7 +33,6 @@ pub struct SessionFigures {
 pub struct Status {
     pub term: Term,
     pub durable: Index,
-    pub log_bytes: u64,
     pub syncs: u64,
     /// Operations that wait for leases.
     pub parked: usize,
@@ -86,7 +85,6 @@ impl Executor {
         let status = Status {
             term: self.term,
             durable: self.durable,
-            log_bytes: self.log_bytes,
             syncs: self.writer.syncs(),
             parked: self.parked.len(),
             disk_low: self.disk_low.load(Ordering::Relaxed),

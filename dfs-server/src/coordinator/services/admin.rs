@@ -1,9 +1,10 @@
 //! What operators ask: the state of the cluster, one inode, all rows, a repair.
 
 use super::{inspect, rows, stopping};
-use crate::coordinator::executor::{Event, Status as Figures, set_to_wire};
+use crate::coordinator::checkpoint;
+use crate::coordinator::executor::{Status as Figures, set_to_wire};
+use crate::coordinator::host::{Handle, Hosted};
 use crate::coordinator::limits::BAD_COPIES;
-use crate::coordinator::{Handle, checkpoint};
 use dfs_core::keys;
 use dfs_core::view::View;
 use dfs_proto::convert::ids::{node_id, session_id_bytes, stored_chunk};
@@ -13,7 +14,6 @@ use dfs_proto::v1::{
     RowsRequest, SessionStatus, StatusReply, StatusRequest,
 };
 use std::ops::ControlFlow;
-use tokio::sync::oneshot;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -21,23 +21,17 @@ use tonic::{Request, Response, Status};
 const COUNT_MAX: u64 = 1_000_000;
 
 pub struct Service {
-    handle: Handle,
+    hosted: Hosted,
 }
 
 impl Service {
-    pub fn new(handle: Handle) -> Service {
-        Service { handle }
+    pub fn new(hosted: Hosted) -> Service {
+        Service { hosted }
     }
+}
 
-    async fn figures(&self) -> Result<Figures, Status> {
-        let (answer, answered) = oneshot::channel();
-        self.handle
-            .inbox
-            .send(Event::Status(answer))
-            .await
-            .map_err(|_| stopping())?;
-        answered.await.map_err(|_| stopping())
-    }
+async fn figures(handle: &Handle) -> Result<Figures, Status> {
+    handle.status().await.ok_or_else(stopping)
 }
 
 /// Runs what reads the disk away from the network's threads.
@@ -53,9 +47,10 @@ async fn blocking<T: Send + 'static>(
 impl Admin for Service {
     type RowsStream = ReceiverStream<Result<RowBatch, Status>>;
 
-    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
-        let figures = self.figures().await?;
-        let handle = self.handle.clone();
+    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        let led = self.hosted.led(&request)?;
+        let figures = figures(&led).await?;
+        let handle = led.clone();
         let (missing, garbage, checkpoint) = blocking(move || {
             let internal = |error: String| Status::internal(error);
             let missing = count(&handle.store, keys::prefix::missing())?;
@@ -70,8 +65,8 @@ impl Admin for Service {
             parked = figures.parked,
             "an operator asks for the status"
         );
-        let reasons = reasons(&figures, missing, self.handle.settings.replication);
-        let settings = &self.handle.settings;
+        let settings = &led.settings;
+        let reasons = reasons(&figures, missing, settings.replication);
         Ok(Response::new(StatusReply {
             health: health(&figures, &reasons).to_owned(),
             reasons,
@@ -92,8 +87,8 @@ impl Admin for Service {
     }
 
     async fn inspect(&self, request: Request<InspectRequest>) -> Result<Response<InspectReply>, Status> {
-        let figures = self.figures().await?;
-        let handle = self.handle.clone();
+        let handle = self.hosted.led(&request)?;
+        let figures = figures(&handle).await?;
         let request = request.into_inner();
         blocking(move || inspect::inspect(&handle, &figures, request))
             .await
@@ -101,8 +96,8 @@ impl Admin for Service {
     }
 
     async fn rows(&self, request: Request<RowsRequest>) -> Result<Response<Self::RowsStream>, Status> {
+        let store = self.hosted.led(&request)?.store;
         let prefix = request.into_inner().prefix;
-        let store = self.handle.store.clone();
         let moment = blocking(move || {
             store
                 .moment()
@@ -113,6 +108,7 @@ impl Admin for Service {
     }
 
     async fn repair(&self, request: Request<RepairRequest>) -> Result<Response<RepairReply>, Status> {
+        let handle = self.hosted.led(&request)?;
         let copies = request.into_inner().copies;
         if copies.len() > BAD_COPIES {
             return Err(Status::invalid_argument(format!(
@@ -122,7 +118,7 @@ impl Admin for Service {
         for copy in copies {
             let chunk = stored_chunk(copy.chunk, "BadCopy.chunk")?;
             let node = node_id(copy.node, "BadCopy.node")?;
-            self.handle
+            handle
                 .bad_copies
                 .send((chunk, node))
                 .await

@@ -1,9 +1,10 @@
 //! Beats of datanodes.
 
 use super::stopping;
-use crate::coordinator::Handle;
 use crate::coordinator::executor::{Beat, Event};
+use crate::coordinator::host::Hosted;
 use dfs_core::ids::NodeId;
+use dfs_core::ids::VolumeId;
 use dfs_proto::convert::ids::{stored_chunk, uuid};
 use dfs_proto::v1::cluster_server::Cluster;
 use dfs_proto::v1::{BeatReply, NodeBeat};
@@ -16,12 +17,12 @@ const TEXT_MAX: usize = 256;
 const BAD_MAX: usize = 1024;
 
 pub struct Service {
-    handle: Handle,
+    hosted: Hosted,
 }
 
 impl Service {
-    pub fn new(handle: Handle) -> Service {
-        Service { handle }
+    pub fn new(hosted: Hosted) -> Service {
+        Service { hosted }
     }
 }
 
@@ -29,7 +30,7 @@ impl Service {
 impl Cluster for Service {
     async fn beat(&self, request: Request<NodeBeat>) -> Result<Response<BeatReply>, Status> {
         let beat = request.into_inner();
-        let own = self.handle.settings.cluster;
+        let own = self.hosted.settings().cluster;
         if !beat.cluster.is_empty() && beat.cluster != own.as_bytes() {
             return Err(Status::failed_precondition(format!(
                 "this is cluster {own}; the datanode belongs to another: give it the right coordinator"
@@ -43,6 +44,7 @@ impl Cluster for Service {
         let bad = beat.bad.iter().take(BAD_MAX).copied();
         let bad = bad.map(|id| stored_chunk(Some(id), "NodeBeat.bad"));
         let bad = bad.collect::<Result<Vec<_>, _>>()?;
+        let beat_volume = beat.volume;
         let beat = Beat {
             uuid: uuid(&beat.node, "NodeBeat.node")?,
             address: beat.address,
@@ -53,8 +55,12 @@ impl Cluster for Service {
             chunks: beat.chunks,
             problem: beat.problem,
         };
+        let number = u16::try_from(beat_volume)
+            .map_err(|_| Status::invalid_argument("NodeBeat.volume is no volume's number"))?;
+        let route = self.hosted.route_number(VolumeId(number));
+        let handle = self.hosted.here(route, &format!("number {number}"))?;
         let (answer, answered) = oneshot::channel();
-        self.handle
+        handle
             .inbox
             .send(Event::Beat(beat, answer))
             .await
@@ -65,7 +71,7 @@ impl Cluster for Service {
             .map_err(Status::failed_precondition)?;
         for chunk in bad {
             // What finds no room is told again, and is in the inventory.
-            let _ = self.handle.bad_copies.try_send((chunk, NodeId(node)));
+            let _ = handle.bad_copies.try_send((chunk, NodeId(node)));
         }
         Ok(Response::new(BeatReply {
             cluster: own.as_bytes().to_vec(),

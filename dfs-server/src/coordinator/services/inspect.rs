@@ -1,7 +1,7 @@
 //! One inode by number or path, with its extents, chunks and their members, from the durable state.
 
-use crate::coordinator::Handle;
 use crate::coordinator::executor::Status as Figures;
+use crate::coordinator::host::Handle;
 use crate::coordinator::state::Moment;
 use dfs_core::error::FsError;
 use dfs_core::ids::{ChunkId, Ino};

@@ -2,8 +2,8 @@
 //! passes on what the executor sends. One task for each stream.
 
 use super::stopping;
-use crate::coordinator::Handle;
 use crate::coordinator::executor::{Body, Call, Event, Greeting};
+use crate::coordinator::host::{Handle, Hosted, Route};
 use crate::coordinator::limits::{RECLAIM, SESSION_CALLS, STREAM_MESSAGES};
 use dfs_core::ids::SessionId;
 use dfs_proto::convert::{held_lease, lease_ack, lock, session_id};
@@ -28,12 +28,12 @@ const HELLO_WAIT: Duration = Duration::from_secs(10);
 static NEXT_STREAM: AtomicU64 = AtomicU64::new(1);
 
 pub struct Service {
-    handle: Handle,
+    hosted: Hosted,
 }
 
 impl Service {
-    pub fn new(handle: Handle) -> Service {
-        Service { handle }
+    pub fn new(hosted: Hosted) -> Service {
+        Service { hosted }
     }
 }
 
@@ -49,24 +49,24 @@ impl Metadata for Service {
         let (out, answers) = mpsc::channel(1);
         let (messages, queue) = mpsc::channel(STREAM_MESSAGES);
         tokio::spawn(pass_on(queue, out));
-        let handle = self.handle.clone();
+        let hosted = self.hosted.clone();
         tokio::spawn(async move {
             let hello = tokio::time::timeout(HELLO_WAIT, incoming.next()).await;
             let greeting = match hello {
                 Ok(Some(Ok(ClientMessage {
                     message: Some(Message::Hello(hello)),
-                }))) => greet(&handle, hello, messages.clone()),
-                _ => Err((
+                }))) => greet(&hosted, hello, messages.clone()),
+                _ => Err(refusal(
                     Reason::Protocol,
                     "the first message of a stream is Hello".to_owned(),
                 )),
             };
             match greeting {
-                Ok(greeting) => {
+                Ok((handle, greeting)) => {
                     drop(messages);
                     serve(&handle, greeting, incoming).await;
                 }
-                Err((reason, message)) => refuse(&messages, reason, message),
+                Err(refused) => refuse(&messages, refused),
             }
         });
         Ok(Response::new(ReceiverStream::new(answers)))
@@ -82,37 +82,53 @@ async fn pass_on(mut queue: mpsc::Receiver<ServerMessage>, out: mpsc::Sender<Res
     }
 }
 
-fn refuse(messages: &mpsc::Sender<ServerMessage>, reason: Reason, message: String) {
-    tracing::warn!(message, "a stream was refused");
-    let refused = v1::Refused {
-        reason: reason.into(),
-        message,
-    };
+fn refuse(messages: &mpsc::Sender<ServerMessage>, refused: v1::Refused) {
+    tracing::info!(message = refused.message, "a stream was refused");
     let message = Some(v1::server_message::Message::Refused(refused));
     if messages.try_send(ServerMessage { message }).is_err() {
         tracing::debug!("the refused client is gone");
     }
 }
 
+fn refusal(reason: Reason, message: String) -> v1::Refused {
+    v1::Refused {
+        reason: reason.into(),
+        message,
+        leader: String::new(),
+    }
+}
+
+/// The volume's handle when it is led here.
+fn find(hosted: &Hosted, volume: &str) -> Result<Handle, v1::Refused> {
+    match hosted.route(volume) {
+        Route::Here(handle) => Ok(*handle),
+        Route::Elsewhere(leader) => Err(v1::Refused {
+            reason: Reason::NotLeader.into(),
+            message: format!("volume {volume:?} is not led here"),
+            leader: leader.unwrap_or_default(),
+        }),
+        Route::Unknown => {
+            let message = format!("there is no volume {volume:?} here");
+            Err(refusal(Reason::NoVolume, message))
+        }
+    }
+}
+
 fn greet(
-    handle: &Handle,
+    hosted: &Hosted,
     hello: v1::Hello,
     messages: mpsc::Sender<ServerMessage>,
-) -> Result<Greeting, (Reason, String)> {
+) -> Result<(Handle, Greeting), v1::Refused> {
     if hello.protocol != PROTOCOL {
         let message = format!("protocol {} is not spoken here, but {PROTOCOL}", hello.protocol);
-        return Err((Reason::Protocol, message));
+        return Err(refusal(Reason::Protocol, message));
     }
-    if hello.volume != handle.settings.volume {
-        return Err((
-            Reason::NoVolume,
-            format!("there is no volume {:?} here", hello.volume),
-        ));
-    }
+    let handle = find(hosted, &hello.volume)?;
     if hello.leases.len() + hello.locks.len() > RECLAIM {
-        return Err((Reason::Protocol, format!("more than {RECLAIM} leases and locks")));
+        let message = format!("more than {RECLAIM} leases and locks");
+        return Err(refusal(Reason::Protocol, message));
     }
-    let wrong = |error: dfs_proto::WireError| (Reason::Protocol, error.to_string());
+    let wrong = |error: dfs_proto::WireError| refusal(Reason::Protocol, error.to_string());
     let leases = hello
         .leases
         .into_iter()
@@ -129,7 +145,7 @@ fn greet(
     while client.len() > CLIENT_NAME_MAX {
         client.pop();
     }
-    Ok(Greeting {
+    let greeting = Greeting {
         session: session_id(&hello.session).map_err(wrong)?,
         stream: NEXT_STREAM.fetch_add(1, Ordering::Relaxed),
         client,
@@ -137,7 +153,8 @@ fn greet(
         leases,
         locks,
         messages,
-    })
+    };
+    Ok((handle, greeting))
 }
 
 /// Forwards the client's messages until its stream ends or it breaks the protocol.

@@ -9,6 +9,8 @@ use dfs_core::view::{View, ViewError};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Memory for blocks read from disk: with the write buffers it bounds what the state takes, however many files
 /// there are.
@@ -31,6 +33,8 @@ pub struct Store {
     database: Database,
     rows: Keyspace,
     marks: Keyspace,
+    /// Bytes of rows applied since the last checkpoint.
+    grown: Arc<AtomicU64>,
 }
 
 /// All rows as they were at one index.
@@ -58,6 +62,7 @@ impl Store {
             database,
             rows,
             marks,
+            grown: Arc::default(),
         })
     }
 
@@ -86,8 +91,10 @@ impl Store {
     pub fn apply<'a>(&self, records: impl IntoIterator<Item = &'a Record>) -> Result<(), StateError> {
         let mut batch = self.database.batch();
         let mut last = None;
+        let mut bytes = 0;
         for record in records {
             for (key, value) in &record.rows {
+                bytes += key.len() + value.as_ref().map_or(0, Vec::len);
                 match value {
                     Some(value) => batch.insert(&self.rows, key, value),
                     None => batch.remove(&self.rows, key.as_slice()),
@@ -98,7 +105,19 @@ impl Store {
         if let Some(index) = last {
             batch.insert(&self.marks, APPLIED, index.0.to_be_bytes());
         }
-        batch.commit().map_err(|error| fault(&self.path, error))
+        batch.commit().map_err(|error| fault(&self.path, error))?;
+        self.grown.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Bytes of rows that were applied since the store was opened, less those that a checkpoint made up for.
+    pub fn grown(&self) -> u64 {
+        self.grown.load(Ordering::Relaxed)
+    }
+
+    /// A checkpoint has these bytes.
+    pub fn shrink_grown(&self, bytes: u64) {
+        self.grown.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Adds rows of a checkpoint; `finish_load` makes them count.

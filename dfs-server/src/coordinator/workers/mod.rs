@@ -1,9 +1,8 @@
 //! Work that nobody waits for: purging removed content, deleting garbage, repairing copies, comparing what the
-//! datanodes hold with the metadata, checkpoints. Each worker is a task that asks the executor for changes; none
+//! datanodes hold with the metadata. Each worker is a task that asks the executor for changes; none
 //! has state that a restart would lose.
 
 mod census;
-mod checkpoints;
 mod datanodes;
 mod garbage;
 mod inventory;
@@ -11,8 +10,8 @@ mod purge;
 mod repair;
 mod scan;
 
+use super::Handle;
 use super::executor::{Event, Outcome, Status};
-use super::{Handle, limits};
 use dfs_core::error::FsError;
 use dfs_core::ids::{ChunkId, NodeId};
 use dfs_core::op::Op;
@@ -25,7 +24,6 @@ pub fn start(handle: Handle, bad_copies: mpsc::Receiver<(ChunkId, NodeId)>) -> J
     let mut tasks = JoinSet::new();
     tasks.spawn(census::run(handle.clone()));
     tasks.spawn(purge::run(handle.clone()));
-    tasks.spawn(checkpoints::run(handle.clone()));
     tasks.spawn(garbage::run(handle.clone()));
     tasks.spawn(repair::run(handle.clone(), bad_copies));
     tasks.spawn(inventory::run(handle));

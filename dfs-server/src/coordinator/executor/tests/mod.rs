@@ -6,14 +6,14 @@ mod locks;
 mod nodes;
 mod restart;
 
-use crate::config::data_dir::DataDir;
 use crate::coordinator::authority::{Reign, Standing};
 use crate::coordinator::executor::event::{Body, Call, Event, Greeting};
+use crate::coordinator::host::{Handle, Led};
 use crate::coordinator::log::FileLog;
 use crate::coordinator::settings::Healing;
-use crate::coordinator::{Coordinator, Handle, Settings, inbox::Inbox};
+use crate::coordinator::{Settings, inbox::Inbox, recovery};
 use dfs_core::error::FsError;
-use dfs_core::ids::{Ino, SessionId};
+use dfs_core::ids::{Ino, SessionId, VolumeId};
 use dfs_core::lock::{Lock, LockKind, LockType};
 use dfs_core::op::{Make, Op, Unlink};
 use dfs_core::types::{Credentials, FileKind, LeaseMode};
@@ -25,6 +25,7 @@ use dfs_proto::v1::{self, ServerMessage};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -37,6 +38,7 @@ fn settings(dir: &Path) -> Settings {
         data_dir: dir.to_owned(),
         cluster: uuid::Uuid::from_u128(7),
         volume: "default".into(),
+        number: VolumeId(0),
         replication: 3,
         min_replicas: 2,
         lease_term: TERM,
@@ -52,19 +54,27 @@ fn settings(dir: &Path) -> Settings {
     }
 }
 
+struct Coordinator(Led);
+
+impl Coordinator {
+    fn handle(&self) -> Handle {
+        self.0.handle.clone()
+    }
+}
+
 fn start(dir: &Path) -> Coordinator {
-    let own = DataDir::open(dir, "coordinator", true).unwrap();
     let reign = Reign {
         log: Box::new(FileLog::open(&dir.join("log")).unwrap()),
         standing: Standing::unlimited(),
     };
-    Coordinator::start(own, settings(dir), reign, true).unwrap()
+    let store = recovery::open_state(dir).unwrap();
+    Coordinator(Led::start(settings(dir), store, reign, true, Arc::default()).unwrap())
 }
 
 /// Stops like a crash would, but waits for the end, so that the directory can be opened again.
 async fn stop(coordinator: Coordinator) {
-    coordinator.inbox.send_now(Event::Stop).unwrap();
-    coordinator.ended.await.unwrap().unwrap();
+    coordinator.0.handle.inbox.send_now(Event::Stop).unwrap();
+    coordinator.0.ended.await.unwrap().unwrap();
 }
 
 static STREAMS: AtomicU64 = AtomicU64::new(1);

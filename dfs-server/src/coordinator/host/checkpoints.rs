@@ -1,0 +1,130 @@
+//! Checkpoints of one volume, made by leaders and followers alike when the log has grown enough, told to the other
+//! coordinators, and, where the volume is led, the trimming of its log.
+
+use super::super::authority::Peer;
+use super::super::checkpoint::{self, CheckpointError};
+use super::super::executor::Event;
+use super::super::limits::CHECKPOINT_BYTES;
+use super::super::state::Store;
+use super::Hosted;
+use dfs_core::ids::{Index, VolumeId};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A failed checkpoint (a full disk, mostly) is tried again after this.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Works as long as the store is open here.
+pub async fn run(hosted: Hosted, volume: VolumeId, store: Store) {
+    let mut good = verified(&hosted, volume).await;
+    let mut told = None;
+    let mut trimmed = Index(0);
+    loop {
+        let newest = good.first().copied().unwrap_or_default();
+        if told != Some(newest) {
+            match hosted.authority().note_checkpoint(volume, newest).await {
+                Ok(()) => told = Some(newest),
+                Err(error) => tracing::debug!(%error, "the others are not told of a checkpoint yet"),
+            }
+        }
+        if let Some(handle) = hosted.led_here(volume) {
+            let peers = hosted.authority().peers().borrow().clone();
+            let up_to = trim_to(&good, &peers, volume);
+            // A stopped executor trims nothing; the next leader may.
+            if up_to > trimmed && handle.inbox.send(Event::Trim(up_to)).await.is_ok() {
+                trimmed = up_to;
+            }
+        }
+        tokio::time::sleep(INTERVAL).await;
+        match step(&hosted, volume, &store).await {
+            Ok(true) => good = verified(&hosted, volume).await,
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%error, "no checkpoint was made; the log is kept");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// How far the log may be forgotten: below the older of two checkpoints of one's own and, when other coordinators
+/// live, no further than the newest that one of them has.
+fn trim_to(good: &[Index], peers: &[Peer], volume: VolumeId) -> Index {
+    let older = good.get(1).copied().unwrap_or_default();
+    let theirs = peers
+        .iter()
+        .map(|peer| peer.checkpoints.get(&volume).copied().unwrap_or_default());
+    theirs.max().map_or(older, |theirs| theirs.min(older))
+}
+
+/// The checkpoints that verify whole, newest first.
+async fn verified(hosted: &Hosted, volume: VolumeId) -> Vec<Index> {
+    let dir = hosted.dir(volume);
+    match tokio::task::spawn_blocking(move || checkpoint::verified(&dir)).await {
+        Ok(Ok(good)) => good,
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the checkpoints cannot be looked at");
+            Vec::new()
+        }
+        Err(error) => {
+            tracing::error!(%error, "the checkpoint's thread failed");
+            Vec::new()
+        }
+    }
+}
+
+/// Makes a checkpoint when it is time: whether it did.
+async fn step(hosted: &Hosted, volume: VolumeId, store: &Store) -> Result<bool, CheckpointError> {
+    if hosted.0.disk_low.load(Ordering::Relaxed) {
+        // Writing one now would take the space that deletions need.
+        return Ok(false);
+    }
+    let dir = hosted.dir(volume);
+    let newest = checkpoint::newest(&dir)?;
+    let records = store.applied()?.0.saturating_sub(newest.0);
+    let grown = store.grown();
+    if records < hosted.settings().checkpoint_records && grown < CHECKPOINT_BYTES {
+        return Ok(false);
+    }
+    let store = store.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        let path = checkpoint::write(&dir, &store.moment()?)?;
+        store.shrink_grown(grown);
+        tracing::info!(path = %path.display(), "a checkpoint was made");
+        Ok(true)
+    });
+    work.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "the checkpoint's thread failed");
+        Ok(false)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(checkpoint: Option<u64>) -> Peer {
+        let volume = VolumeId(3);
+        Peer {
+            coordinator: uuid::Uuid::nil(),
+            address: String::new(),
+            checkpoints: checkpoint
+                .map(|index| (volume, Index(index)))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn the_log_is_kept_until_enough_checkpoints_exist() {
+        let volume = VolumeId(3);
+        let good = [Index(200), Index(100)];
+        assert_eq!(trim_to(&[], &[], volume), Index(0));
+        assert_eq!(trim_to(&good[..1], &[], volume), Index(0));
+        assert_eq!(trim_to(&good, &[], volume), Index(100));
+        assert_eq!(trim_to(&good, &[peer(None)], volume), Index(0));
+        assert_eq!(trim_to(&good, &[peer(None), peer(Some(40))], volume), Index(40));
+        assert_eq!(trim_to(&good, &[peer(Some(500))], volume), Index(100));
+    }
+}
