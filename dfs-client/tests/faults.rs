@@ -104,6 +104,36 @@ fn a_frozen_datanode_costs_a_reader_less_than_a_second() {
 }
 
 #[test]
+fn a_slow_disk_is_waited_for_and_another_is_asked_beside_it() {
+    let cluster = Cluster::start();
+    let vfs = cluster.mount();
+    let file = create(&vfs, "file");
+    write(&vfs, file, 0, b"content");
+    fsync(&vfs, file);
+    for quick in [1, 2, 3] {
+        let slow = (1..=3).filter(|id| *id != quick).collect();
+        cluster.store.faults.lock().unwrap().slow = slow;
+        let late = cluster.mount();
+        let handle = open(&late, "file", libc::O_RDONLY);
+        let begun = Instant::now();
+        assert_eq!(read(&late, handle, 0, 10), b"content");
+        let took = begun.elapsed();
+        // Two members are asked at a time: when both are slow, they are waited for.
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        late.shutdown();
+    }
+    cluster.store.faults.lock().unwrap().slow = vec![2];
+    for _ in 0..3 {
+        let late = cluster.mount();
+        let handle = open(&late, "file", libc::O_RDONLY);
+        let begun = Instant::now();
+        assert_eq!(read(&late, handle, 0, 10), b"content");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        late.shutdown();
+    }
+}
+
+#[test]
 fn rotten_copies_never_reach_a_reader() {
     let cluster = Cluster::start();
     let vfs = cluster.mount();

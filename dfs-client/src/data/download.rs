@@ -150,7 +150,7 @@ impl Data {
                     }
                 }
                 Err(trouble) => {
-                    all_bad &= matches!(trouble, Trouble::Bad(_));
+                    all_bad &= !matches!(trouble, Trouble::Failed(_));
                     reasons.push(self.note(&member, wanted.chunk, trouble));
                 }
             }
@@ -160,7 +160,8 @@ impl Data {
 
     /// The members to ask, best first.
     fn readers(&self, chunk: ChunkId) -> Vec<Member> {
-        let members = self.session.map().members(chunk.set).into_iter();
+        let map = self.session.map();
+        let members = map.members(chunk.set).into_iter();
         let mut readers: Vec<Member> = members
             .filter_map(|node| {
                 let peer = self.pool.peer(&node.address).ok()?;
@@ -170,7 +171,8 @@ impl Data {
         let spread = readers.len().max(1) as u64;
         readers.sort_by_key(|Member { node, peer }| {
             let turn = (chunk.seq + u64::from(node.id)) % spread;
-            (!(node.alive && peer.is_healthy()), peer.load(), turn)
+            let filled = !map.is_joining(chunk.set, NodeId(node.id));
+            (!(node.alive && peer.is_healthy()), !filled, peer.load(), turn)
         });
         readers
     }

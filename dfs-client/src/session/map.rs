@@ -73,6 +73,12 @@ impl Map {
         members.is_some_and(|members| !members.joining.contains(&node) && !members.leaving.contains(&node))
     }
 
+    /// Whether the member is being filled: asked last, since it may lack what is asked for.
+    pub fn is_joining(&self, set: SetId, node: NodeId) -> bool {
+        let members = self.sets.get(&set);
+        members.is_some_and(|members| members.joining.contains(&node))
+    }
+
     fn nodes_of(&self, ids: &[NodeId]) -> Vec<v1::Node> {
         ids.iter().filter_map(|id| self.nodes.get(id).cloned()).collect()
     }

@@ -22,6 +22,8 @@ pub struct Faults {
     pub dead: Vec<u32>,
     /// It answers nothing.
     pub frozen: Vec<u32>,
+    /// Its disk takes three seconds for each read; it answers pings.
+    pub slow: Vec<u32>,
     /// It has no room.
     pub full: Vec<u32>,
     /// Chunks stored so far and reads so far.
@@ -115,6 +117,9 @@ impl Chunks for Member {
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<Self::GetStream>, Status> {
         self.meet_faults().await?;
+        if self.store.faults.lock().unwrap().slow.contains(&self.id) {
+            tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        }
         let request = request.into_inner();
         let id = ChunkId::try_from(request.chunk.unwrap()).unwrap();
         let content = self.store.chunks.lock().unwrap().get(&id).cloned();

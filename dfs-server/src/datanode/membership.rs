@@ -1,8 +1,9 @@
 //! To which cluster this datanode belongs, which number it has there, and the highest term that it saw. The
 //! heartbeat teaches it; every request is checked against it. What must survive a restart is on disk first.
 
+use super::spare;
 use crate::config::Fatal;
-use crate::config::data_dir::{DataDir, replace_file};
+use crate::config::data_dir::DataDir;
 use dfs_proto::v1;
 use parking_lot::{Mutex, RwLock};
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ pub struct Membership {
 
 impl Membership {
     pub fn open(dir: DataDir) -> Result<Membership, Fatal> {
+        spare::put_by(dir.path());
         let file = dir.path().join(TERM_FILE);
         let term = match std::fs::read_to_string(&file) {
             Ok(text) => text.trim().parse().map_err(|e| {
@@ -122,7 +124,7 @@ impl Membership {
         // One at a time, so that a lower term never overwrites a higher one.
         let _turn = self.dir.lock();
         if term > self.seen.read().term {
-            replace_file(&self.path, TERM_FILE, format!("{term}\n").as_bytes())?;
+            spare::replace(&self.path, TERM_FILE, format!("{term}\n").as_bytes())?;
             self.seen.write().term = term;
         }
         Ok(())

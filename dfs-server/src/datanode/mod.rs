@@ -7,6 +7,7 @@ mod beat;
 mod membership;
 mod scrub;
 mod service;
+mod spare;
 mod store;
 #[cfg(test)]
 mod tests;
