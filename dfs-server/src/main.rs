@@ -30,6 +30,10 @@ fn command() -> Command {
                 .about("Owns a volume: its names, sessions, leases and placement"),
         )
         .subcommand(
+            coordinator::move_log::Args::augment_args(Command::new("move-log"))
+                .about("Moves the metadata logs of a stopped coordinator from its directory to etcd"),
+        )
+        .subcommand(
             datanode::Args::augment_args(Command::new("datanode"))
                 .about("Keeps immutable chunks on this machine's disk"),
         )
@@ -70,6 +74,9 @@ fn begin() -> Result<(), Fatal> {
         )),
         "coordinator" => runtime.block_on(coordinator::run(
             coordinator::Args::from_arg_matches(own).map_err(wrong)?,
+        )),
+        "move-log" => runtime.block_on(coordinator::move_log::run(
+            coordinator::move_log::Args::from_arg_matches(own).map_err(wrong)?,
         )),
         "datanode" => runtime.block_on(datanode::run(
             datanode::Args::from_arg_matches(own).map_err(wrong)?,

@@ -16,6 +16,7 @@ mod host;
 mod inbox;
 mod limits;
 mod log;
+pub mod move_log;
 mod recovery;
 mod services;
 mod settings;
@@ -71,6 +72,7 @@ impl Coordinator {
             coordinator: dir.identity().node,
             address,
         };
+        move_log::check_place(dir.path(), true)?;
         let authority = Embedded::open(&settings.data_dir, &settings.volume, own.clone()).map_err(wrong)?;
         first_volume(&authority, &settings, init).await?;
         let mut host = Host::start(Arc::new(authority), own, settings, init)?;
@@ -188,6 +190,7 @@ pub async fn run(args: Args) -> Result<(), Fatal> {
 
 /// The cluster in etcd, which the directory belongs to from now on.
 async fn join_etcd(dir: &mut DataDir, settings: &EtcdSettings, args: &Args) -> Result<Uuid, Fatal> {
+    move_log::check_place(dir.path(), false)?;
     let wanted = args.policy.cluster.or(dir.identity().cluster);
     let joined = etcd::join(&Etcd::new(settings), wanted, args.init).await;
     let cluster = joined.map_err(|error| Fatal(error.to_string()))?;

@@ -91,6 +91,11 @@ impl Embedded {
         })
     }
 
+    /// The number that the next volume gets.
+    pub fn next_number(&self) -> u32 {
+        *self.next.lock()
+    }
+
     fn keep(&self, next: u32, volumes: Vec<VolumeEntry>) -> Result<(), AuthorityError> {
         let rows = volumes.iter().map(|entry| Row {
             number: entry.number.0,

@@ -11,7 +11,7 @@ use super::settings::EtcdSettings;
 use crate::coordinator::authority::{
     Authority, AuthorityError, Leader, LogReader, Peer, Reign, VolumeEntry, VolumeState, check_name,
 };
-use crate::coordinator::log::{EtcdFollower, EtcdLog, LogError, whole_value};
+use crate::coordinator::log::{EtcdFollower, EtcdLog, LogError, values};
 use dfs_core::ids::{Index, VolumeId};
 use dfs_core::record::Record;
 use etcd_client::{
@@ -218,7 +218,9 @@ impl Authority for EtcdAuthority {
                 deleting: false,
                 made,
             };
-            let record = self.names.log(VolumeId(number)).record(first.index);
+            let log = self.names.log(VolumeId(number));
+            // A first record has a few rows: it never has parts.
+            let (_, value) = values(&log, first, 0);
             let txn = Txn::new()
                 .when([
                     Compare::version(entry.clone(), CompareOp::Equal, 0),
@@ -227,7 +229,7 @@ impl Authority for EtcdAuthority {
                 .and_then([
                     TxnOp::put(entry.clone(), encode(&row), None),
                     TxnOp::put(counter.clone(), encode(&(next + 1)), None),
-                    TxnOp::put(record, whole_value(first), None),
+                    TxnOp::put(log.record(first.index), value, None),
                 ]);
             // Done, done before, or somebody else's: the next look tells.
             self.txn("create a volume", txn).await?;

@@ -12,8 +12,6 @@ use uuid::Uuid;
 
 /// How long a start waits for etcd.
 const STARTING: Duration = Duration::from_secs(30);
-/// The layout of the keys.
-const FORMAT: u32 = 1;
 
 /// Why the cluster cannot be joined.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +50,7 @@ pub async fn join(etcd: &Etcd, wanted: Option<Uuid>, init: bool) -> Result<Uuid,
     };
     let config = Names::new(cluster).config();
     if init {
-        put_if_absent(etcd, &config, encode(&ClusterRow { format: FORMAT })).await?;
+        put_if_absent(etcd, &config, encode(&ClusterRow::NOW)).await?;
         put_if_absent(etcd, usual, encode(&cluster)).await?;
     }
     let Some(value) = get(etcd, &config).await? else {
@@ -61,9 +59,9 @@ pub async fn join(etcd: &Etcd, wanted: Option<Uuid>, init: bool) -> Result<Uuid,
             found,
         });
     };
-    match parse::<ClusterRow>(config.as_bytes(), &value)?.format {
-        FORMAT => Ok(cluster),
-        other => Err(JoinError::Format(other)),
+    match parse::<ClusterRow>(config.as_bytes(), &value)? {
+        ClusterRow::NOW => Ok(cluster),
+        ClusterRow { format } => Err(JoinError::Format(format)),
     }
 }
 

@@ -7,14 +7,20 @@ use uuid::Uuid;
 /// Keys of one cluster.
 #[derive(Clone, Debug)]
 pub struct Names {
+    cluster: Uuid,
     root: String,
 }
 
 impl Names {
     pub fn new(cluster: Uuid) -> Names {
         Names {
+            cluster,
             root: format!("/dfs/{cluster}"),
         }
+    }
+
+    pub fn cluster(&self) -> Uuid {
+        self.cluster
     }
 
     /// The cluster that a coordinator joins when it is told none.
@@ -30,6 +36,11 @@ impl Names {
     /// What all members of the cluster agree on; its presence says that there is the cluster.
     pub fn config(&self) -> String {
         format!("{}config", self.registry())
+    }
+
+    /// The data directory whose logs are being moved to a cluster that is not there yet.
+    pub fn moving(&self) -> String {
+        format!("{}/moving", self.root)
     }
 
     /// The number of the next volume.

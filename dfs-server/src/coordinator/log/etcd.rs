@@ -51,7 +51,6 @@ pub struct EtcdLog {
     term: Term,
     /// An append ended without an answer: what is held is unknown, so nothing more is taken.
     failed: bool,
-    scratch: Vec<u8>,
 }
 
 impl EtcdLog {
@@ -68,7 +67,6 @@ impl EtcdLog {
             last: Index(0),
             term: Term(0),
             failed: false,
-            scratch: Vec::new(),
             etcd,
             names,
             fence,
@@ -164,35 +162,15 @@ impl EtcdLog {
         }
     }
 
-    /// The value of the record's key, after its parts are written when it is too long for one.
-    fn value(&self, index: Index) -> Result<Vec<u8>, LogError> {
-        if self.scratch.len() <= PART_BYTES {
-            return Ok([&[WHOLE], self.scratch.as_slice()].concat());
-        }
-        let writer = self.fence.create_revision as u64;
-        let mut count = 0u32;
-        for part in self.scratch.chunks(PART_BYTES) {
-            let key = self.names.part(index, writer, count);
-            let txn = Txn::new()
-                .when([self.fenced()])
-                .and_then([TxnOp::put(key, part, None)]);
+    fn append_one(&mut self, record: &Record) -> Result<(), LogError> {
+        let (parts, value) = values(&self.names, record, self.fence.create_revision as u64);
+        for (key, part) in parts {
+            let put = TxnOp::put(key, part, None);
+            let txn = Txn::new().when([self.fenced()]).and_then([put]);
             if !self.ask("write a part of a record", &txn)?.succeeded() {
                 return Err(LogError::Deposed);
             }
-            count += 1;
         }
-        Ok([
-            &[PARTS],
-            writer.to_be_bytes().as_slice(),
-            count.to_be_bytes().as_slice(),
-        ]
-        .concat())
-    }
-
-    fn append_one(&mut self, record: &Record) -> Result<(), LogError> {
-        self.scratch.clear();
-        record.encode(&mut self.scratch);
-        let value = self.value(record.index)?;
         let key = self.names.record(record.index);
         let mut compares = vec![self.fenced(), Compare::version(key.clone(), CompareOp::Equal, 0)];
         if self.last > Index(0) {
@@ -215,11 +193,24 @@ impl EtcdLog {
     }
 }
 
-/// The value of a short record's key.
-pub fn whole_value(record: &Record) -> Vec<u8> {
+/// The value of a record's key, and before it the parts (keys and values) of one that is too long for one value.
+/// `writer` tells the parts of one leader from another's.
+pub fn values(names: &LogNames, record: &Record, writer: u64) -> (Vec<(String, Vec<u8>)>, Vec<u8>) {
     let mut value = vec![WHOLE];
     record.encode(&mut value);
-    value
+    let frame = &value[1..];
+    if frame.len() <= PART_BYTES {
+        return (Vec::new(), value);
+    }
+    let part = |(number, part): (usize, &[u8])| {
+        let key = names.part(record.index, writer, number as u32);
+        (key, part.to_vec())
+    };
+    let parts: Vec<_> = frame.chunks(PART_BYTES).enumerate().map(part).collect();
+    let mut value = vec![PARTS];
+    value.extend(writer.to_be_bytes());
+    value.extend((parts.len() as u32).to_be_bytes());
+    (parts, value)
 }
 
 /// What a transaction's refusal found instead.

@@ -53,6 +53,25 @@ pub async fn read_page(
     Ok(Page { records, revision })
 }
 
+/// The record at `index`, which must be there.
+pub async fn record_in_etcd(
+    etcd: &Etcd,
+    names: &LogNames,
+    index: Index,
+    deadline: Instant,
+) -> Result<Record, LogError> {
+    let found = etcd
+        .call("read the metadata log", deadline, |client| {
+            let key = names.record(index);
+            async move { kv(&client).get(key, None).await }
+        })
+        .await?;
+    match found.kvs().first() {
+        Some(kv) => decode(etcd, names, index, kv, deadline).await,
+        None => Err(damaged(names, index, "it is absent")),
+    }
+}
+
 /// The record in a key's value, with its parts when it has some.
 pub async fn decode(
     etcd: &Etcd,

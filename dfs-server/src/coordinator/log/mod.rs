@@ -16,8 +16,9 @@ mod suite;
 #[cfg(test)]
 mod tests;
 
-pub use etcd::{EtcdLog, Fence, whole_value};
+pub use etcd::{EtcdLog, Fence, values};
 pub use etcd_follow::EtcdFollower;
+pub use etcd_read::record_in_etcd;
 pub use file::FileLog;
 #[cfg(test)]
 pub use memory::MemoryLog;
