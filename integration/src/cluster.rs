@@ -100,6 +100,15 @@ impl Server {
         self.process.as_mut().expect("the server runs")
     }
 
+    pub fn runs(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Flags for the starts from now on.
+    pub fn add_flags(&mut self, flags: &[&str]) {
+        self.args.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    }
+
     pub fn kill(&mut self) {
         self.process = self.process.take().and_then(|mut process| {
             process.kill();
@@ -184,19 +193,21 @@ impl Cluster {
 
     pub fn all(&mut self) -> impl Iterator<Item = &mut Server> {
         let others = self.others.iter_mut();
-        std::iter::once(&mut self.coordinator)
-            .chain(others)
-            .chain(&mut self.datanodes)
+        let coordinators = std::iter::once(&mut self.coordinator).chain(others);
+        coordinators.chain(&mut self.datanodes)
     }
 
     /// The coordinator that leads the volume, once there is one.
     pub fn leader(&mut self) -> &mut Server {
         let etcd = self.etcd.as_ref().expect("a cluster with etcd");
         let leader = patience::until("a coordinator leads", START_LIMIT, || etcd.volume_leader());
-        let mut coordinators = std::iter::once(&mut self.coordinator).chain(&mut self.others);
-        coordinators
+        self.coordinators()
             .find(|server| server.address.to_string() == leader)
             .unwrap_or_else(|| panic!("nobody is {leader}"))
+    }
+
+    pub fn coordinators(&mut self) -> impl Iterator<Item = &mut Server> {
+        std::iter::once(&mut self.coordinator).chain(&mut self.others)
     }
 
     pub fn kill_all(&mut self) {

@@ -65,7 +65,8 @@ impl Etcd {
                 ("--listen-peer-urls", &url(peer)),
                 ("--initial-advertise-peer-urls", &url(peer)),
                 ("--initial-cluster", &all.join(",")),
-                ("--log-level", "warn"),
+                ("--logger", "zap"),
+                ("--log-level", "error"),
             ]
             .iter()
             .flat_map(|(flag, value)| [(*flag).to_owned(), (*value).to_owned()])

@@ -7,6 +7,7 @@ mod administration;
 mod crash;
 mod directories;
 mod disk_cache;
+mod failover;
 mod fill;
 mod frozen;
 mod locks;
