@@ -4,6 +4,7 @@
 
 mod acls;
 mod administration;
+mod agreement;
 mod crash;
 mod directories;
 mod disk_cache;

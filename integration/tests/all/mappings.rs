@@ -6,13 +6,13 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 /// A mapping of a whole file, gone when dropped.
-struct Map {
+pub struct Map {
     at: *mut u8,
     len: usize,
 }
 
 impl Map {
-    fn new(file: &File, len: usize, flags: i32) -> Self {
+    pub fn new(file: &File, len: usize, flags: i32) -> Self {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address that the kernel chooses.
         let at = unsafe { libc::mmap(std::ptr::null_mut(), len, access, flags, file.as_raw_fd(), 0) };
@@ -20,12 +20,12 @@ impl Map {
         Self { at: at.cast(), len }
     }
 
-    fn bytes(&mut self) -> &mut [u8] {
+    pub fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: the mapping has this length and lives as long as self; nobody truncates the file in these tests.
         unsafe { std::slice::from_raw_parts_mut(self.at, self.len) }
     }
 
-    fn sync(&self) {
+    pub fn sync(&self) {
         // SAFETY: the mapping is alive.
         sys::check(unsafe { libc::msync(self.at.cast(), self.len, libc::MS_SYNC) }).expect("msync");
     }

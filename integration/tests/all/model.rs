@@ -10,15 +10,15 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Names are few, so that operations meet.
-const NAMES: u8 = 4;
+pub const NAMES: u8 = 4;
 const SEQUENCES: u64 = 40;
 const LENGTH: usize = 120;
 const LARGEST: u32 = 200_000;
 
-type Place = (u8, u8);
+pub type Place = (u8, u8);
 
 #[derive(Clone, Debug)]
-enum Op {
+pub enum Op {
     Create(Place),
     Mkdir(Place),
     Symlink(Place, Place),
@@ -38,11 +38,35 @@ enum Op {
     Reopen,
 }
 
-fn place(random: &mut StdRng) -> Place {
+impl Op {
+    /// The places that it may change or looks at.
+    pub fn places(&self) -> Vec<Place> {
+        match self {
+            Op::Symlink(a, _) => vec![*a],
+            Op::Link(a, b) | Op::Rename(a, b, _) => vec![*a, *b],
+            Op::Create(a)
+            | Op::Mkdir(a)
+            | Op::Unlink(a)
+            | Op::Rmdir(a)
+            | Op::Write(a, ..)
+            | Op::Append(a, _)
+            | Op::Truncate(a, _)
+            | Op::Chmod(a, _)
+            | Op::Read(a)
+            | Op::Stat(a)
+            | Op::SetXattr(a, _)
+            | Op::Punch(a, ..) => vec![*a],
+            Op::List(dir) => vec![(*dir, NAMES)],
+            Op::Reopen => Vec::new(),
+        }
+    }
+}
+
+pub fn place(random: &mut StdRng) -> Place {
     (random.random_range(0..NAMES), random.random_range(0..NAMES))
 }
 
-fn op(random: &mut StdRng) -> Op {
+pub fn op(random: &mut StdRng) -> Op {
     let (a, b) = (place(random), place(random));
     let (at, len) = (random.random_range(0..LARGEST), random.random_range(1..70_000));
     match random.random_range(0..24) {
@@ -71,7 +95,7 @@ fn op(random: &mut StdRng) -> Op {
 }
 
 /// Directory d0..d3, file f0..f3 in it; the name NAMES stands for the directory itself.
-fn at(root: &Path, (dir, name): Place) -> PathBuf {
+pub fn at(root: &Path, (dir, name): Place) -> PathBuf {
     let dir = root.join(format!("d{dir}"));
     if name == NAMES {
         dir
@@ -80,14 +104,14 @@ fn at(root: &Path, (dir, name): Place) -> PathBuf {
     }
 }
 
-fn bytes(seed: u32, len: u32) -> Vec<u8> {
+pub fn bytes(seed: u32, len: u32) -> Vec<u8> {
     (0..len)
         .map(|n| ((seed ^ n).wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect()
 }
 
 /// What an operation shows of itself: an errno or a description of the result.
-fn apply(root: &Path, op: &Op) -> Result<String, i32> {
+pub fn apply(root: &Path, op: &Op) -> Result<String, i32> {
     let done = |()| String::new();
     let outcome = match op {
         Op::Create(a) => File::options()
@@ -136,20 +160,20 @@ fn writable(root: &Path, a: Place) -> std::io::Result<File> {
     File::options().write(true).open(at(root, a))
 }
 
-fn digest(content: &[u8]) -> String {
+pub fn digest(content: &[u8]) -> String {
     let sum = content.iter().fold(14_695_981_039_346_656_037u64, |sum, b| {
         (sum ^ u64::from(*b)).wrapping_mul(1_099_511_628_211)
     });
     format!("{} bytes, {sum:016x}", content.len())
 }
 
-fn describe(stat: &std::fs::Metadata) -> String {
+pub fn describe(stat: &std::fs::Metadata) -> String {
     // The size of a directory is the file system's own affair.
     let size = if stat.is_dir() { 0 } else { stat.len() };
     format!("mode {:o} nlink {} size {size}", stat.mode(), stat.nlink())
 }
 
-fn list(dir: &Path) -> std::io::Result<String> {
+pub fn list(dir: &Path) -> std::io::Result<String> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
@@ -272,6 +296,6 @@ fn random_sequences_agree_with_a_local_file_system() {
     scene.cluster.assert_clean();
 }
 
-fn reference(room: &Room) -> PathBuf {
+pub fn reference(room: &Room) -> PathBuf {
     room.folder("reference")
 }
