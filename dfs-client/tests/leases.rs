@@ -274,7 +274,7 @@ fn xattrs_and_modes_follow_changes_elsewhere() {
 struct Heard(Mutex<Vec<(Ino, Option<Vec<u8>>)>>);
 
 impl KernelCache for Heard {
-    fn invalidate_inode(&self, ino: Ino) {
+    fn invalidate_inode(&self, ino: Ino, _offset: u64, _len: u64) {
         self.0.lock().unwrap().push((ino, None));
     }
 

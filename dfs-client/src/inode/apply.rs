@@ -55,7 +55,7 @@ impl Events for Caches {
         }
     }
 
-    fn recalled(&self, ino: Ino, keep: LeaseMode, number: u64) {
+    fn recalled(&self, ino: Ino, keep: LeaseMode, number: u64, taken: bool) {
         if number == 0 {
             self.releases.removed(ino);
             return;
@@ -63,7 +63,13 @@ impl Events for Caches {
         // The mark is set here, in stream order; the work is done by a recall thread.
         let inode = self.table.find(ino);
         if let Some(inode) = &inode {
-            inode.state.lock().recalling += 1;
+            let mut state = inode.state.lock();
+            state.recalling += 1;
+            if taken {
+                self.lower(inode.ino, &mut state, keep);
+            }
+            drop(state);
+            inode.changed.notify_all();
         }
         let _ = self.recalls.send(Recalled::Lease {
             ino,
@@ -76,24 +82,22 @@ impl Events for Caches {
     fn ended(&self) {
         self.stock.clear();
         self.locks.clear();
+        let mut known = Vec::new();
         for inode in self.table.all() {
             let mut state = inode.state.lock();
-            state.set_lease(LeaseMode::None);
+            let names = std::mem::take(&mut state.names).into_keys().collect();
+            self.lower(inode.ino, &mut state, LeaseMode::None);
             state.declared_open = false;
             state.orphan = false;
-            let lost = state.content.lose();
-            self.budget.give_back(lost);
-            if lost > 0 {
-                tracing::error!(
-                    ino = inode.ino.0,
-                    bytes = lost,
-                    "unsaved data was lost with the session"
-                );
-            }
             drop(state);
             inode.changed.notify_all();
+            known.push((inode, names));
         }
-        let _ = self.recalls.send(Recalled::Everything);
+        let _ = self.recalls.send(Recalled::Everything(known));
+    }
+
+    fn distrusted(&self) {
+        let _ = self.recalls.send(Recalled::Distrusted);
     }
 
     fn held(&self) -> (Vec<v1::HeldLease>, Vec<v1::Lock>) {
@@ -120,6 +124,24 @@ impl Events for Caches {
 }
 
 impl Caches {
+    /// Lowers a lease; what is written and not committed is lost without an exclusive one, and its writers are told.
+    pub fn lower(&self, ino: Ino, state: &mut State, keep: LeaseMode) -> LeaseMode {
+        let mode = state.lease.min(keep);
+        if mode < LeaseMode::Exclusive {
+            let lost = state.content.lose();
+            self.budget.give_back(lost);
+            if lost > 0 {
+                tracing::error!(
+                    ino = ino.0,
+                    bytes = lost,
+                    "unsaved data was lost with its lease; its writers are told"
+                );
+            }
+        }
+        state.set_lease(mode);
+        mode
+    }
+
     fn with(&self, ino: Ino, change: impl FnOnce(&mut State)) {
         if let Some(inode) = self.table.find(ino) {
             change(&mut inode.state.lock());

@@ -57,18 +57,33 @@ impl Extents {
     }
 }
 
+/// Whole pages behind a call that waits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PageWait {
+    pub start: u64,
+    pub end: u64,
+    /// They are locked, and not to be seen. Else they may also have been there before, and are not locked then.
+    pub surely_held: bool,
+}
+
 #[derive(Default)]
 pub(crate) struct State {
     pub lease: LeaseMode,
     /// A recall is being served: nothing new is written under the lease.
     pub recalling: u32,
+    /// So many answers came in the way of a recall that new ones wait for it.
+    pub closing: bool,
+    /// Pages that the kernel may hold locked for calls that wait here for a lease, in order.
+    pub page_waits: Vec<PageWait>,
+    /// Open files through which it may be written by way of the kernel's pages.
+    pub writers: u32,
     /// Threads that wait for a lease.
     pub acquirers: u32,
     /// The exclusive lease was granted to a waiting writer that has not used it yet.
     pub fresh: bool,
     /// Calls under way for which the kernel may hold locks of the inode.
     pub busy: u32,
-    /// Counts answers from which the kernel may fill its caches.
+    /// Counts answers from which the kernel may fill its caches, to be kept until a recall.
     pub fills: u64,
     /// As the coordinator last said, while the lease lasts. `attr()` adds what is not committed.
     pub attr: Option<Attr>,

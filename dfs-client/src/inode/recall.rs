@@ -18,14 +18,27 @@ use std::time::{Duration, Instant};
 pub(crate) const THREADS: usize = 4;
 /// A thread that was granted a lease may use it once before it is given back, if it does so soon.
 const FIRST_USE: Duration = Duration::from_millis(30);
-/// The coordinator takes the lease away after its term anyway; flushing for longer is in vain.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(9);
-/// How often the kernel's caches are emptied anew because they were filled meanwhile.
-const ROUNDS: usize = 8;
-/// When a local call on the inode waits for another client, the kernel may hold the very lock that invalidation
-/// needs, and that client may be waiting for us: then invalidation is waited for only this long and ends later.
-const BUSY_PATIENCE: Duration = Duration::from_millis(50);
+/// A recall is answered within this many lease terms, flushed or not: after three the coordinator takes the lease.
+const BOUND_TERMS: u32 = 2;
+/// The kernel's caches are emptied this often while they may be filled again meanwhile; then who reads has to wait.
+const OPEN_ROUNDS: usize = 3;
+/// When a local call on the inode waits for another client, the kernel may hold the very lock that dropping a name
+/// needs, and that client may be waiting for us: after this long all names are dropped at once, without that lock.
+const NAMES_PATIENCE: Duration = Duration::from_millis(10);
+/// The same for the last page of a write that waits: if the kernel holds it then, it was not there before, and is
+/// shown to nobody until the write is answered.
+const PAGES_PATIENCE: Duration = Duration::from_millis(100);
+/// How often it is looked whether such a call has come.
+const LOOK: Duration = Duration::from_millis(5);
+/// A kernel that can only drop names one by one is waited for this long while it may hold the directory's lock.
+const OLD_KERNEL_PATIENCE: Duration = Duration::from_millis(50);
+/// More names than these are dropped all at once.
+const NAMES_ONE_BY_ONE: usize = 512;
+/// Without a recall nobody waits for the kernel.
 const INVALIDATE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// All pages of a file.
+const WHOLE: (u64, u64) = (0, 0);
 
 pub(crate) enum Recalled {
     Lease {
@@ -34,8 +47,10 @@ pub(crate) enum Recalled {
         keep: LeaseMode,
         number: u64,
     },
-    /// The session was lost: nothing in the kernel's caches is protected any more.
-    Everything,
+    /// The session was lost: nothing in the kernel's caches is protected any more; the names that were.
+    Everything(Vec<(Arc<Inode>, Vec<Vec<u8>>)>),
+    /// Nothing in the kernel's caches is protected at present.
+    Distrusted,
     /// An append landed elsewhere than where the kernel has cached it.
     Misplaced(Arc<Inode>),
     /// The mount ends; each thread takes one.
@@ -79,7 +94,8 @@ impl Recaller {
                 number,
                 ..
             } => {
-                self.session.acknowledge(ino, number, || (LeaseMode::None, false));
+                self.session
+                    .acknowledge(ino, number, || Some((LeaseMode::None, false)));
             }
             Recalled::Lease {
                 inode: Some(inode),
@@ -92,45 +108,58 @@ impl Recaller {
                 self.session.figures().recalls.since(begun);
             }
             Recalled::Misplaced(inode) => {
-                self.invalidate(&inode, Vec::new(), INVALIDATE_TIMEOUT);
+                self.invalidate(&inode, Vec::new(), vec![WHOLE], INVALIDATE_TIMEOUT);
             }
             Recalled::Stop => {}
-            Recalled::Everything => {
-                for inode in self.data.caches.table.all() {
-                    self.invalidate(&inode, Vec::new(), INVALIDATE_TIMEOUT);
-                }
+            Recalled::Everything(known) => self.empty_all(known),
+            Recalled::Distrusted => {
+                let known = self.data.caches.table.all().into_iter();
+                self.empty_all(known.map(|inode| (inode, Vec::new())).collect());
             }
         }
     }
 
+    fn empty_all(&self, known: Vec<(Arc<Inode>, Vec<Vec<u8>>)>) {
+        let dropped = self.drop_all_names();
+        for (inode, mut names) in known {
+            if dropped {
+                names.clear();
+            } else {
+                names.extend(inode.state.lock().names.keys().cloned());
+            }
+            self.invalidate(&inode, names, vec![WHOLE], INVALIDATE_TIMEOUT);
+        }
+    }
+
+    /// The kernel first: it writes what was stored into mappings, and that is flushed then. What it was given after
+    /// it had dropped everything asks for another round.
     fn give_back(&self, inode: &Arc<Inode>, keep: LeaseMode, number: u64) {
         self.let_use_once(inode);
-        if keep < LeaseMode::Exclusive {
-            self.flush(inode);
-        }
-        if keep == LeaseMode::None {
-            self.empty_kernel(inode);
-        }
-        self.session.acknowledge(inode.ino, number, || {
-            let mut state = inode.state.lock();
-            state.recalling = state.recalling.saturating_sub(1);
-            let mode = state.lease.min(keep);
-            if mode < LeaseMode::Exclusive {
-                let lost = state.content.lose();
-                self.data.caches.budget.give_back(lost);
-                if lost > 0 {
-                    tracing::error!(
-                        ino = inode.ino.0,
-                        bytes = lost,
-                        "a recalled lease took unsaved data with it"
-                    );
-                }
+        let until = Instant::now() + self.session.lease_term() * BOUND_TERMS;
+        let mut acknowledged = false;
+        for round in 0.. {
+            inode.state.lock().closing = round >= OPEN_ROUNDS;
+            let fills = self.empty_kernel(inode, keep, until);
+            if keep < LeaseMode::Exclusive {
+                self.flush(inode, until);
             }
-            state.set_lease(mode);
-            let open = state.is_held();
-            state.declared_open |= open;
-            (mode, open)
-        });
+            self.session.acknowledge(inode.ino, number, || {
+                let mut state = inode.state.lock();
+                if fills.is_some_and(|fills| fills != state.fills) && Instant::now() < until {
+                    return None;
+                }
+                acknowledged = true;
+                state.closing = false;
+                state.recalling = state.recalling.saturating_sub(1);
+                let mode = self.data.caches.lower(inode.ino, &mut state, keep);
+                let open = state.is_held();
+                state.declared_open |= open;
+                Some((mode, open))
+            });
+            if acknowledged {
+                break;
+            }
+        }
         inode.changed.notify_all();
     }
 
@@ -141,9 +170,9 @@ impl Recaller {
         state.fresh = false;
     }
 
-    fn flush(&self, inode: &Arc<Inode>) {
-        let patience = Patience::new(FLUSH_TIMEOUT, None);
-        if let Err(error) = self.data.flush_and_wait(inode, patience) {
+    fn flush(&self, inode: &Arc<Inode>, until: Instant) {
+        let left = until.saturating_duration_since(Instant::now());
+        if let Err(error) = self.data.flush_and_wait(inode, Patience::new(left, None)) {
             tracing::warn!(ino = inode.ino.0, %error, "a recalled file could not be flushed");
         }
         if let Some(op) = self.data.atime_to_tell(inode) {
@@ -151,29 +180,106 @@ impl Recaller {
         }
     }
 
-    /// Empties the kernel's caches of the inode until nothing was filled in meanwhile: an answer given before
-    /// an invalidation began is waited for by the kernel itself, one given later asks for another round.
-    fn empty_kernel(&self, inode: &Arc<Inode>) {
-        for _ in 0..ROUNDS {
-            let (names, fills, busy) = {
-                let state = inode.state.lock();
-                (state.names.keys().cloned().collect(), state.fills, state.busy > 0)
-            };
-            let wait = if busy { BUSY_PATIENCE } else { INVALIDATE_TIMEOUT };
-            let done = self.invalidate(inode, names, wait);
-            if !done || inode.state.lock().fills == fills {
-                return;
+    /// Has the kernel drop what the lease protected. An answer given before is waited for by the kernel itself; the
+    /// count of those given later must not have moved when the lease goes. `None` when nothing had to be dropped.
+    fn empty_kernel(&self, inode: &Arc<Inode>, keep: LeaseMode, until: Instant) -> Option<u64> {
+        let (fills, names, busy) = {
+            let state = inode.state.lock();
+            // Pages of a file that is written here may be dirty by a mapping: they are to be seen by others.
+            if keep == LeaseMode::Exclusive || keep == LeaseMode::Shared && state.writers == 0 {
+                return None;
             }
+            let names: Vec<Vec<u8>> = if keep == LeaseMode::None {
+                state.names.keys().cloned().collect()
+            } else {
+                Vec::new()
+            };
+            (state.fills, names, state.busy > 0)
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        if names.len() > NAMES_ONE_BY_ONE && self.drop_all_names() {
+            self.invalidate(inode, Vec::new(), vec![WHOLE], left);
+        } else if !names.is_empty() {
+            self.empty_directory(inode, names, busy, left);
+        } else {
+            self.empty_pages(inode, until);
+        }
+        Some(fills)
+    }
+
+    fn empty_directory(&self, inode: &Arc<Inode>, names: Vec<Vec<u8>>, busy: bool, left: Duration) {
+        let patience = if busy { NAMES_PATIENCE } else { left };
+        if self.invalidate(inode, names, vec![WHOLE], patience.min(left)) {
+            return;
+        }
+        if self.drop_all_names() {
+            // Attributes take no lock.
+            self.invalidate(inode, Vec::new(), vec![WHOLE], left);
+        } else {
+            std::thread::sleep(OLD_KERNEL_PATIENCE);
         }
     }
 
-    /// Invalidates in a thread that may outlast the wait: whether it ended in time.
-    fn invalidate(&self, inode: &Arc<Inode>, names: Vec<Vec<u8>>, wait: Duration) -> bool {
-        let Some(kernel) = self.kernel.read().clone() else {
-            return true;
-        };
+    /// Drops all pages but those that the kernel holds for calls which wait for this very recall, or for one that
+    /// waits for us. Such a call may come while the kernel is at it.
+    fn empty_pages(&self, inode: &Arc<Inode>, until: Instant) {
+        if inode.state.lock().page_waits.is_empty() {
+            let Some(ended) = self.begin(inode, Vec::new(), vec![WHOLE]) else {
+                return;
+            };
+            loop {
+                if !matches!(ended.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout))
+                    || Instant::now() >= until
+                {
+                    return;
+                }
+                if !inode.state.lock().page_waits.is_empty() {
+                    break;
+                }
+            }
+        }
+        let waits = inode.state.lock().page_waits.clone();
+        let (mut parts, mut unsure, mut from) = (Vec::new(), Vec::new(), 0);
+        for wait in waits {
+            if wait.start > from {
+                parts.push((from, wait.start - from));
+            }
+            from = from.max(wait.end);
+            if !wait.surely_held {
+                unsure.push((wait.start, wait.end - wait.start));
+            }
+        }
+        parts.push((from, 0));
+        let left = until.saturating_duration_since(Instant::now());
+        self.invalidate(inode, Vec::new(), parts, left);
+        if !unsure.is_empty() {
+            self.invalidate(inode, Vec::new(), unsure, PAGES_PATIENCE);
+        }
+    }
+
+    /// Whether the kernel could drop every name of the mount at once.
+    fn drop_all_names(&self) -> bool {
+        let kernel = self.kernel.read().clone();
+        kernel.is_none_or(|kernel| kernel.drop_all_names())
+    }
+
+    /// Invalidates in a thread that may outlast the wait: whether it ended in time. A part of length 0 goes to the end.
+    fn invalidate(
+        &self,
+        inode: &Arc<Inode>,
+        names: Vec<Vec<u8>>,
+        parts: Vec<(u64, u64)>,
+        wait: Duration,
+    ) -> bool {
+        self.begin(inode, names, parts)
+            .is_none_or(|ended| !matches!(ended.recv_timeout(wait), Err(RecvTimeoutError::Timeout)))
+    }
+
+    /// `None` when there is nothing to wait for.
+    fn begin(&self, inode: &Arc<Inode>, names: Vec<Vec<u8>>, parts: Vec<(u64, u64)>) -> Option<Receiver<()>> {
+        let kernel = self.kernel.read().clone()?;
         if inode.state.lock().lookups == 0 {
-            return true;
+            return None;
         }
         let ino = inode.ino;
         let (done, ended) = channel();
@@ -181,16 +287,16 @@ impl Recaller {
             for name in &names {
                 kernel.invalidate_entry(ino, name);
             }
-            kernel.invalidate_inode(ino);
+            for (offset, len) in parts {
+                kernel.invalidate_inode(ino, offset, len);
+            }
             let _ = done.send(());
         };
-        if let Err(error) = std::thread::Builder::new()
-            .name("dfs-invalidate".to_string())
-            .spawn(deed)
-        {
+        let thread = std::thread::Builder::new().name("dfs-invalidate".to_string());
+        if let Err(error) = thread.spawn(deed) {
             tracing::error!(%error, "no thread to invalidate the kernel's caches");
-            return false;
+            return None;
         }
-        !matches!(ended.recv_timeout(wait), Err(RecvTimeoutError::Timeout))
+        Some(ended)
     }
 }

@@ -6,6 +6,7 @@ use super::Inode;
 use super::apply::Caches;
 use crate::session::Session;
 use crate::vfs::KernelCache;
+use dfs_core::error::FsError;
 use dfs_core::ids::Ino;
 use dfs_core::op::Op;
 use dfs_core::types::LeaseMode;
@@ -17,6 +18,9 @@ use std::time::Duration;
 const GATHER: Duration = Duration::from_millis(20);
 /// Most inodes in one release, below `RELEASE_MAX`: the coordinator frees them in one step, and others wait for it.
 const BATCH: usize = 256;
+
+/// A coordinator that takes no release now is asked again after this.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Inodes that may have to be released; whether they must is looked at when it is their turn.
 #[derive(Default)]
@@ -120,8 +124,17 @@ async fn release(session: &Session, caches: &Caches, inodes: Vec<Arc<Inode>>) {
             Some(Op::Release { inos })
         })
         .await;
-    if let Err(error) = outcome {
-        tracing::debug!(%error, "removed files are freed when the session ends");
+    match outcome {
+        Ok(_) => {}
+        Err(FsError::TimedOut | FsError::WouldBlock) => {
+            tokio::time::sleep(RETRY).await;
+            for inode in inodes {
+                inode.state.lock().orphan = true;
+                caches.releases.push(inode.ino);
+            }
+        }
+        // The session has ended, and with it what it held.
+        Err(error) => tracing::debug!(%error, "removed files were freed with the session"),
     }
 }
 
@@ -130,7 +143,7 @@ fn withdraw(session: &Session, inode: &Inode) {
     session.acknowledge(inode.ino, 0, || {
         let mut state = inode.state.lock();
         state.declared_open = state.is_held();
-        (state.lease, state.declared_open)
+        Some((state.lease, state.declared_open))
     });
 }
 

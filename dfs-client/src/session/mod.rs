@@ -7,6 +7,7 @@ mod outbox;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 pub use map::Map;
 pub(crate) use outbox::{Answer, Body};
@@ -41,7 +42,10 @@ pub(crate) trait Events: Send + Sync + 'static {
         grants: &[(Ino, LeaseMode)],
         touched: &[Attr],
     );
-    fn recalled(&self, ino: Ino, keep: LeaseMode, number: u64);
+    /// With `taken` everything beyond `keep` is lost already.
+    fn recalled(&self, ino: Ino, keep: LeaseMode, number: u64, taken: bool);
+    /// Leases are not trusted at present: others may get them soon.
+    fn distrusted(&self);
     /// The session is gone: leases, locks and uncommitted chunk ids with it. A new one begins.
     fn ended(&self);
     /// Leases and locks to claim again after a reconnect.
@@ -72,17 +76,13 @@ pub(crate) struct Session {
     started: Instant,
     /// Milliseconds after `started` when the coordinator was last heard of; 0 is never.
     heard: AtomicU64,
+    trust: trust::Trust,
     /// Milliseconds that leases are good for without hearing from the coordinator.
     lease_term: AtomicU64,
     closing: AtomicBool,
     closed: tokio::sync::Notify,
     first: Slot<Result<(), StartError>>,
 }
-
-/// Leases are trusted for this part of the coordinator's lease term after it was last heard of: the coordinator
-/// counts from what it last heard of us, which was a little earlier.
-const TRUST_NUMERATOR: u64 = 3;
-const TRUST_DENOMINATOR: u64 = 4;
 
 impl Session {
     pub fn new(settings: Settings) -> Arc<Session> {
@@ -93,6 +93,7 @@ impl Session {
             map: RwLock::default(),
             started: Instant::now(),
             heard: AtomicU64::new(0),
+            trust: Default::default(),
             lease_term: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             closed: tokio::sync::Notify::new(),
@@ -109,6 +110,7 @@ impl Session {
     ) -> Result<(), StartError> {
         let _ = self.events.set(events);
         runtime.spawn(stream::run(self.clone()));
+        runtime.spawn(stream::watch_trust(self.clone()));
         self.first
             .wait(Patience::new(timeout, None))
             .unwrap_or_else(|_| Err(StartError::Unreachable("no answer in time".to_string())))
@@ -119,11 +121,15 @@ impl Session {
         self.map.read().clone()
     }
 
-    /// Whether what leases protect may be answered from memory: the coordinator was heard of within the term.
+    /// Whether what leases protect may be answered from memory.
     pub fn trusted(&self) -> bool {
-        let heard = self.heard.load(Ordering::Acquire);
-        let term = self.lease_term.load(Ordering::Relaxed) * TRUST_NUMERATOR / TRUST_DENOMINATOR;
-        heard != 0 && self.now() < heard + term
+        self.trust
+            .holds(self.now(), self.lease_term.load(Ordering::Relaxed))
+    }
+
+    /// The coordinator's lease term; zero before the first welcome.
+    pub fn lease_term(&self) -> Duration {
+        Duration::from_millis(self.lease_term.load(Ordering::Relaxed))
     }
 
     fn now(&self) -> u64 {
@@ -259,10 +265,10 @@ impl Session {
     }
 
     /// Acknowledges a recall: `lower` lowers the lease and says what is left, at the place in the order where
-    /// the coordinator learns of it.
-    pub fn acknowledge(&self, ino: Ino, number: u64, lower: impl FnOnce() -> (LeaseMode, bool)) {
+    /// the coordinator learns of it. `None` when it is not time yet.
+    pub fn acknowledge(&self, ino: Ino, number: u64, lower: impl FnOnce() -> Option<(LeaseMode, bool)>) {
         let mut outbox = self.outbox.lock();
-        let (mode, open) = lower();
+        let Some((mode, open)) = lower() else { return };
         let mode = v1::LeaseMode::from(mode).into();
         outbox.tell(v1::client_message::Message::LeaseAck(v1::LeaseAck {
             ino: ino.0,

@@ -26,6 +26,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_MOST: Duration = Duration::from_secs(1);
 /// Heartbeats per lease term.
 const BEATS_PER_TERM: u32 = 4;
+/// How often it is looked whether the leases are still trusted, per lease term, and how often at most.
+const LOOKS_PER_TERM: u32 = 40;
+const LOOK_MIN: Duration = Duration::from_millis(20);
 /// Tried this often before a mount that was never welcomed gives up on coordinators that cannot be reached.
 const FIRST_ATTEMPTS: usize = 3;
 
@@ -58,6 +61,21 @@ pub(super) async fn run(session: Arc<Session>) {
         backoff.wait().await;
     }
     session.closed.notify_one();
+}
+
+/// Says when the trust in the leases has ended, so that the kernel's caches can be emptied before others get them.
+pub(super) async fn watch_trust(session: Arc<Session>) {
+    let mut trusted = false;
+    while !session.closing.load(Ordering::SeqCst) {
+        let before = std::mem::replace(&mut trusted, session.trusted());
+        if before && !trusted {
+            tracing::warn!("the coordinator is silent; nothing is answered from memory until it is back");
+            if let Some(events) = session.events.get() {
+                events.distrusted();
+            }
+        }
+        tokio::time::sleep((session.lease_term() / LOOKS_PER_TERM).max(LOOK_MIN)).await;
+    }
 }
 
 fn report(session: &Session, address: &str, broken: &Broken, attempts: usize) {
@@ -144,7 +162,9 @@ async fn serve(session: &Arc<Session>, address: &str) -> Broken {
                 if session.now() > session.heard.load(Ordering::Relaxed) + term.as_millis() as u64 {
                     return lost(&"the coordinator is silent");
                 }
-                session.outbox.lock().tell(v1::client_message::Message::Heartbeat(v1::Heartbeat {}));
+                let number = session.trust.beat(session.now());
+                let beat = v1::Heartbeat { number };
+                session.outbox.lock().tell(v1::client_message::Message::Heartbeat(beat));
             }
         }
     }
@@ -219,7 +239,7 @@ fn receive(session: &Session, message: v1::ServerMessage) -> Option<Broken> {
             }
         }
         Message::Recall(recall) => match convert::recall(recall) {
-            Ok((ino, keep, number)) => events.recalled(ino, keep, number),
+            Ok((ino, keep, number, taken)) => events.recalled(ino, keep, number, taken),
             Err(error) => return Some(Broken::Lost(error.to_string())),
         },
         Message::Map(map) => {
@@ -227,7 +247,8 @@ fn receive(session: &Session, message: v1::ServerMessage) -> Option<Broken> {
             *current = Arc::new(current.updated(map));
         }
         Message::Refused(refused) => return Some(refusal(refused)),
-        Message::Welcome(_) | Message::Heartbeat(_) => {}
+        Message::Heartbeat(beat) => session.trust.echo(beat.number),
+        Message::Welcome(_) => {}
     }
     None
 }

@@ -17,14 +17,12 @@ impl Vfs {
             if self.holds(&state, LeaseMode::Shared)
                 && let Some(attr) = state.attr()
             {
-                state.fills += 1;
-                return Ok((self.shown(attr), self.attr_ttl(&state)));
+                return Ok((self.shown(attr), self.attr_ttl(&mut state)));
             }
         }
         let attr = self.acquire(&inode, LeaseMode::Shared, self.patience(caller))?;
         let mut state = inode.state.lock();
-        state.fills += 1;
-        Ok(self.attr_with_ttl(&state, attr))
+        Ok(self.attr_with_ttl(&mut state, attr))
     }
 
     pub fn setattr(
@@ -42,8 +40,7 @@ impl Vfs {
             None => self.set_others(&inode, changes, patience)?,
         };
         let mut state = inode.state.lock();
-        state.fills += 1;
-        Ok(self.attr_with_ttl(&state, attr))
+        Ok(self.attr_with_ttl(&mut state, attr))
     }
 
     fn set_others(&self, inode: &Arc<Inode>, changes: AttrChanges, patience: Patience<'_>) -> FsResult<Attr> {

@@ -50,7 +50,9 @@ impl Vfs {
             self.closed(&inode);
             return Err(error);
         }
-        let fh = self.handles.insert(Handle::new(inode, libc::O_DIRECTORY, 0));
+        let fh = self
+            .handles
+            .insert(Handle::new(inode, libc::O_DIRECTORY, true, 0));
         Ok(Opened {
             fh,
             keep_cache: false,
@@ -222,12 +224,11 @@ impl Vfs {
         }
         let attr = state.attr()?;
         state.lookups += 1;
-        state.fills += 1;
         state.found_as(directory.ino, &entry.name);
         // The name is looked up again when it is used: that is answered from memory.
         Some(Entry {
             attr: self.shown(attr),
-            attr_ttl: self.attr_ttl(&state),
+            attr_ttl: self.attr_ttl(&mut state),
             entry_ttl: super::Ttl::ZERO,
         })
     }

@@ -16,6 +16,8 @@ pub(super) struct Handle {
     pub inode: Arc<Inode>,
     /// `O_*` as given to open.
     pub flags: i32,
+    /// The kernel keeps no pages of what is read and written through it.
+    pub direct: bool,
     pub readahead: Mutex<Readahead>,
     /// Losses of written data that this handle has reported.
     pub losses: AtomicU64,
@@ -25,15 +27,21 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    pub fn new(inode: Arc<Inode>, flags: i32, losses: u64) -> Handle {
+    pub fn new(inode: Arc<Inode>, flags: i32, direct: bool, losses: u64) -> Handle {
         Handle {
             inode,
             flags,
+            direct,
             readahead: Mutex::default(),
             losses: AtomicU64::new(losses),
             listing: Mutex::default(),
             lock_owners: Mutex::default(),
         }
+    }
+
+    /// Whether the kernel's pages may be written through it.
+    pub fn writes_pages(&self) -> bool {
+        !self.direct && self.flags & libc::O_ACCMODE != libc::O_RDONLY
     }
 
     /// Reports each loss of written data once.

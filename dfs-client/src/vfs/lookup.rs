@@ -91,9 +91,8 @@ impl Vfs {
         }
         let attr = state.attr()?;
         state.lookups += 1;
-        state.fills += 1;
         state.found_as(parent.ino, name);
-        let attr_ttl = self.attr_ttl(&state);
+        let attr_ttl = self.attr_ttl(&mut state);
         Some(Found::Entry(Entry {
             attr: self.shown(attr),
             attr_ttl,
@@ -112,9 +111,8 @@ impl Vfs {
         let ((shown, attr_ttl), untold) = {
             let mut state = child.state.lock();
             state.lookups += 1;
-            state.fills += 1;
             state.found_as(parent.ino, name);
-            (self.attr_with_ttl(&state, attr), state.is_untold())
+            (self.attr_with_ttl(&mut state, attr), state.is_untold())
         };
         if untold {
             self.declare(&child);
@@ -132,7 +130,7 @@ impl Vfs {
         self.session.acknowledge(inode.ino, 0, || {
             let mut state = inode.state.lock();
             state.declared_open |= state.is_held();
-            (state.lease, state.declared_open)
+            Some((state.lease, state.declared_open))
         });
     }
 

@@ -95,16 +95,17 @@ impl Vfs {
         state.lease >= mode && self.session.trusted()
     }
 
-    fn attr_ttl(&self, state: &State) -> Ttl {
+    fn attr_ttl(&self, state: &mut State) -> Ttl {
         // Blocks and times of a file with uncommitted content still move by themselves.
         if self.holds(state, LeaseMode::Shared) && state.recalling == 0 && state.content.is_clean() {
+            state.fills += 1;
             self.config.attr_ttl
         } else {
             Ttl::ZERO
         }
     }
 
-    fn attr_with_ttl(&self, state: &State, otherwise: Attr) -> (Attr, Ttl) {
+    fn attr_with_ttl(&self, state: &mut State, otherwise: Attr) -> (Attr, Ttl) {
         let attr = self.shown(state.attr().unwrap_or(otherwise));
         (attr, self.attr_ttl(state))
     }

@@ -263,8 +263,8 @@ impl Outward {
 }
 
 impl KernelCache for Outward {
-    fn invalidate_inode(&self, ino: Ino) {
-        self.inner.invalidate_inode(self.number(ino));
+    fn invalidate_inode(&self, ino: Ino, offset: u64, len: u64) {
+        self.inner.invalidate_inode(self.number(ino), offset, len);
     }
 
     fn invalidate_entry(&self, parent: Ino, name: &[u8]) {
@@ -273,5 +273,9 @@ impl KernelCache for Outward {
 
     fn drop_entry(&self, parent: Ino, name: &[u8]) {
         self.inner.drop_entry(self.number(parent), name);
+    }
+
+    fn drop_all_names(&self) -> bool {
+        self.inner.drop_all_names()
     }
 }

@@ -59,8 +59,7 @@ impl Vfs {
     /// A handle on an inode that already counts the open.
     fn opened(&self, inode: &Arc<Inode>, flags: i32) -> Opened {
         let (leased, losses, untold) = {
-            let mut state = inode.state.lock();
-            state.fills += 1;
+            let state = inode.state.lock();
             // Without a lease no recall would let the coordinator know that it is open here.
             let untold = state.is_untold();
             (
@@ -72,15 +71,17 @@ impl Vfs {
         if untold {
             self.declare(inode);
         }
-        let fh = self.handles.insert(Handle::new(inode.clone(), flags, losses));
         // Without a lease nobody would empty the kernel's pages: then it keeps none. Appends are placed by the size
         // that counts, not by the one that the kernel believes: cached, it would keep them at the wrong place and
         // cut one into two at a page's end.
         let appends = flags & libc::O_APPEND != 0 && flags & libc::O_ACCMODE != libc::O_RDONLY;
+        let direct = !leased || appends;
+        let handle = Handle::new(inode.clone(), flags, direct, losses);
+        inode.state.lock().writers += u32::from(handle.writes_pages());
         Opened {
-            fh,
+            fh: self.handles.insert(handle),
             keep_cache: leased,
-            direct_io: !leased || appends,
+            direct_io: direct,
             cache_dir: false,
         }
     }
@@ -192,6 +193,7 @@ impl Vfs {
                 self.patience(&Caller::default()),
             );
         }
+        inode.state.lock().writers -= u32::from(handle.writes_pages());
         self.closed(inode);
     }
 

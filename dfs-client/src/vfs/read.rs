@@ -1,9 +1,11 @@
 //! Reading files.
 
 use super::handle::Handle;
+use super::write::HeldPages;
 use super::{Caller, Vfs, now};
 use crate::config::Atime;
 use crate::data::{Piece, pieces};
+use crate::inode::recall::Recalled;
 use crate::inode::{Inode, State};
 use crate::wait::Patience;
 use bytes::Bytes;
@@ -12,11 +14,16 @@ use dfs_core::ids::Ino;
 use dfs_core::op::{Op, Reply};
 use dfs_core::types::{Attr, Extent, LeaseMode, SIZE_MAX};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Holes are slices of this.
 static ZEROS: [u8; 128 << 10] = [0; 128 << 10];
 /// Times that extents are asked for under a lease before they are used without one.
 const LEASED_ATTEMPTS: usize = 3;
+/// How often a reader through the kernel's pages asks again for the lease that somebody else waits for, and how soon.
+/// A session with too many leases is never given another.
+const REFUSALS_MAX: usize = 1000;
+const REFUSED_PAUSE: Duration = Duration::from_millis(2);
 /// Access times move at least this often (as `relatime`).
 const ATIME_AGE: i64 = 24 * 3600;
 
@@ -62,14 +69,30 @@ impl Vfs {
 
     fn plan(&self, handle: &Handle, offset: u64, end: u64, patience: Patience<'_>) -> FsResult<Vec<Piece>> {
         let inode = &handle.inode;
-        for _ in 0..LEASED_ATTEMPTS {
+        let (mut attempts, mut refused) = (0, 0);
+        while attempts < LEASED_ATTEMPTS {
+            if inode.state.lock().closing {
+                self.wait_for_recall(HeldPages::of_read(handle, offset, end), patience)?;
+                continue;
+            }
             if let Some(wanted) = self.plan_here(handle, offset, end) {
                 return Ok(wanted);
             }
             let (attr, extents) = self.load(inode, offset, end, patience)?;
-            if let Some((attr, extents)) = attr.zip(extents) {
-                return Ok(plan_once(attr, extents, offset, end));
+            let Some((attr, extents)) = attr.zip(extents) else {
+                attempts += 1;
+                continue;
+            };
+            // The kernel would keep the pages, and no recall would ever take them back.
+            if !handle.direct && refused < REFUSALS_MAX {
+                refused += 1;
+                std::thread::sleep(REFUSED_PAUSE.min(patience.left()?));
+                continue;
             }
+            if !handle.direct {
+                let _ = self.caches.recalls.send(Recalled::Misplaced(inode.clone()));
+            }
+            return Ok(plan_once(attr, extents, offset, end));
         }
         Err(FsError::TimedOut)
     }
@@ -77,7 +100,7 @@ impl Vfs {
     /// The plan from memory.
     fn plan_here(&self, handle: &Handle, offset: u64, end: u64) -> Option<Vec<Piece>> {
         let mut state = handle.inode.state.lock();
-        if !self.holds(&state, LeaseMode::Shared) {
+        if !self.holds(&state, LeaseMode::Shared) || state.closing {
             return None;
         }
         let attr = state.attr()?;

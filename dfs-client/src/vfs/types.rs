@@ -80,13 +80,18 @@ pub struct StatFs {
 /// The kernel's caches, as the recall of a lease needs them. Calls may block; they come only from threads that
 /// serve recalls or tend to removed inodes.
 pub trait KernelCache: Send + Sync {
-    /// Drops attributes and pages.
-    fn invalidate_inode(&self, ino: Ino);
+    /// Drops attributes, and the pages of a part of the file; a length of 0 goes to the end.
+    fn invalidate_inode(&self, ino: Ino, offset: u64, len: u64);
     /// Has a name, or its absence, looked up again at its next use.
     fn invalidate_entry(&self, parent: Ino, name: &[u8]);
     /// Drops a name whose inode was removed, so that the inode is forgotten as soon as nobody uses it.
     fn drop_entry(&self, parent: Ino, name: &[u8]) {
         self.invalidate_entry(parent, name);
+    }
+    /// Has every name of the mount, and every absence, looked up again at its next use, and takes no lock of any
+    /// directory: also of those that are being answered now. False when that cannot be done.
+    fn drop_all_names(&self) -> bool {
+        false
     }
 }
 

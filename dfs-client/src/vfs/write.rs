@@ -3,12 +3,16 @@
 use super::handle::Handle;
 use super::{Caller, Vfs, WAIT_TICK, now};
 use crate::inode::recall::Recalled;
+use crate::inode::{Inode, PageWait};
 use crate::wait::Patience;
 use dfs_core::chunk::CHUNK_MAX;
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::Ino;
 use dfs_core::types::{LeaseMode, SIZE_MAX};
 use std::time::Instant;
+
+/// The kernel's.
+const PAGE: u64 = 4096;
 
 /// How a write is meant.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,7 +58,7 @@ impl Vfs {
             if let Some(done) = self.write_here(&handle, offset, data, how)? {
                 break done;
             }
-            self.wait_for_exclusive(&handle, patience)?;
+            self.wait_for_exclusive(&handle, offset, data.len() as u64, how, patience)?;
         };
         self.data.note_pending(&handle.inode);
         if dirty >= u64::from(CHUNK_MAX) {
@@ -76,7 +80,8 @@ impl Vfs {
         how: WriteHow,
     ) -> FsResult<Option<(usize, u64)>> {
         let mut state = handle.inode.state.lock();
-        if !self.holds(&state, LeaseMode::Exclusive) || state.recalling > 0 {
+        // What the kernel writes back for a recall belongs before it.
+        if !self.holds(&state, LeaseMode::Exclusive) || state.recalling > 0 && !how.from_cache {
             return Ok(None);
         }
         let Some(attr) = state.attr() else { return Ok(None) };
@@ -113,18 +118,75 @@ impl Vfs {
         Ok(Some((data.len(), dirty)))
     }
 
-    fn wait_for_exclusive(&self, handle: &Handle, patience: Patience<'_>) -> FsResult<()> {
-        {
-            let mut state = handle.inode.state.lock();
-            if state.recalling > 0 {
-                let left = patience.left()?;
-                state.busy += 1;
-                handle.inode.changed.wait_for(&mut state, left.min(WAIT_TICK));
-                state.busy -= 1;
-                return Ok(());
-            }
+    fn wait_for_exclusive(
+        &self,
+        handle: &Handle,
+        offset: u64,
+        len: u64,
+        how: WriteHow,
+        patience: Patience<'_>,
+    ) -> FsResult<()> {
+        let held = HeldPages::of_write(handle, offset, offset.saturating_add(len), how.from_cache);
+        if handle.inode.state.lock().recalling > 0 {
+            return self.wait_for_recall(held, patience);
         }
         self.acquire(&handle.inode, LeaseMode::Exclusive, patience)
             .map(|_| ())
+    }
+
+    /// Waits a moment for a recall to be over.
+    pub(super) fn wait_for_recall(&self, held: HeldPages<'_>, patience: Patience<'_>) -> FsResult<()> {
+        let left = patience.left()?;
+        let mut state = held.inode.state.lock();
+        if state.recalling > 0 {
+            held.inode.changed.wait_for(&mut state, left.min(WAIT_TICK));
+        }
+        drop(state);
+        Ok(())
+    }
+}
+
+/// Pages that the kernel may hold locked while a call waits here: a recall does not wait for them.
+pub(super) struct HeldPages<'a> {
+    inode: &'a Inode,
+    wait: Option<PageWait>,
+}
+
+impl<'a> HeldPages<'a> {
+    /// The kernel holds the pages that it reads.
+    pub fn of_read(handle: &'a Handle, offset: u64, end: u64) -> HeldPages<'a> {
+        let end = if handle.direct { offset } else { end };
+        HeldPages::new(handle, offset, end, true)
+    }
+
+    /// Of a write the kernel holds the last page, if it is neither whole nor there; of what it writes back, all.
+    fn of_write(handle: &'a Handle, offset: u64, end: u64, written_back: bool) -> HeldPages<'a> {
+        let from = if written_back { offset } else { end - end % PAGE };
+        HeldPages::new(handle, from, end, written_back)
+    }
+
+    fn new(handle: &'a Handle, from: u64, end: u64, surely_held: bool) -> HeldPages<'a> {
+        let inode = &*handle.inode;
+        let wait = (from < end && (surely_held || !handle.direct)).then(|| PageWait {
+            start: from - from % PAGE,
+            end: end.next_multiple_of(PAGE),
+            surely_held,
+        });
+        if let Some(wait) = wait {
+            let mut state = inode.state.lock();
+            state.page_waits.push(wait);
+            state.page_waits.sort_unstable();
+        }
+        HeldPages { inode, wait }
+    }
+}
+
+impl Drop for HeldPages<'_> {
+    fn drop(&mut self) {
+        let Some(wait) = self.wait else { return };
+        let mut state = self.inode.state.lock();
+        if let Some(place) = state.page_waits.iter().position(|other| *other == wait) {
+            state.page_waits.remove(place);
+        }
     }
 }

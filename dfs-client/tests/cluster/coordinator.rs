@@ -166,8 +166,8 @@ impl Coordinator {
                 let (ino, mode, open, number) = convert::lease_ack(ack).unwrap();
                 volume.acknowledged(session, ino, mode, open, number);
             }
-            From::Heartbeat(_) => {
-                volume.send(session, To::Heartbeat(v1::Heartbeat {}));
+            From::Heartbeat(beat) => {
+                volume.send(session, To::Heartbeat(beat));
             }
             From::Goodbye(_) => {
                 volume.streams.remove(&session);
@@ -262,6 +262,7 @@ impl Volume {
                 ino: ino.0,
                 keep,
                 number,
+                taken: false,
             }),
         );
     }

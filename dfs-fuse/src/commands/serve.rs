@@ -2,7 +2,7 @@
 //! that a failed start mounts nothing; the caller hears "usable" only after a call has gone through the kernel.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub fn serve(plan: Plan, usable: impl FnOnce() -> io::Result<()>) -> Result<(), 
     let vfs = Vfs::start(plan.config)?;
     let mountpoint = plan.attach.mountpoint.clone();
     let served = ending.mount(&plan.attach).and_then(|session| {
-        let started = start(session, &vfs, plan.sync, &ending);
+        let started = start(session, &vfs, plan.sync, &mountpoint, &ending);
         let checked = started.and_then(|serving| {
             prepare(&mountpoint)?;
             usable()?;
@@ -57,10 +57,17 @@ pub fn serve(plan: Plan, usable: impl FnOnce() -> io::Result<()>) -> Result<(), 
     Ok(())
 }
 
-fn start(session: Session, vfs: &Arc<Vfs>, sync: bool, ending: &Ending) -> io::Result<Serving> {
+fn start(
+    session: Session,
+    vfs: &Arc<Vfs>,
+    sync: bool,
+    mountpoint: &Path,
+    ending: &Ending,
+) -> io::Result<Serving> {
     vfs.set_kernel_cache(Arc::new(Invalidate::new(
         session.notifier(),
         session.negotiated(),
+        mountpoint,
     )));
     let serving = session.serve(Arc::new(Door::new(vfs.clone(), sync)), Threads::default())?;
     ending.stage.lock().vfs = Some(vfs.clone());

@@ -6,6 +6,8 @@ pub const MAJOR: u32 = 7;
 pub const MINOR: u32 = 45;
 /// The oldest minor version accepted: 7.31 brought FUSE_SETUPMAPPING-era layouts of every struct used here.
 pub const OLDEST_MINOR: u32 = 31;
+/// Since then FUSE_NOTIFY_INC_EPOCH has every name looked up again.
+pub const EPOCH_MINOR: u32 = 44;
 
 pub const IN_HEADER: usize = 40;
 pub const OUT_HEADER: usize = 16;

@@ -16,8 +16,8 @@ use super::device::Device;
 /// Notifications waiting to be written; a full queue holds back the recall path, which is the right place to wait.
 const QUEUE: usize = 8192;
 
-/// Notices being written at once; each may wait for a lock of its own inode.
-const THREADS: usize = 8;
+/// Notices being written at once; each may wait for a lock of its own inode, until a call that holds it is answered.
+const THREADS: usize = 32;
 
 /// One thing for the kernel to drop, or to learn.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,7 @@ struct Item {
 #[derive(Clone)]
 pub struct Notifier {
     queue: SyncSender<Item>,
+    device: Arc<Device>,
 }
 
 impl Notifier {
@@ -62,7 +63,12 @@ impl Notifier {
                 .name(format!("dfs-notify-{number}"))
                 .spawn(move || run(&device, &items))?;
         }
-        Ok(Notifier { queue })
+        Ok(Notifier { queue, device })
+    }
+
+    /// Has every name looked up again; written by the calling thread, since the kernel takes no lock for it.
+    pub fn drop_all_names(&self) -> io::Result<()> {
+        write(&self.device, &Notice::Epoch)
     }
 
     pub fn submit(&self, notice: Notice) {

@@ -20,12 +20,13 @@ pub fn grant(grant: v1::Grant) -> Result<(Ino, LeaseMode), WireError> {
     Ok((Ino(grant.ino), lease_mode(grant.mode, "Grant.mode")?))
 }
 
-/// Inode, the most that may be kept, and the recall's number.
-pub fn recall(recall: v1::Recall) -> Result<(Ino, LeaseMode, u64), WireError> {
+/// Inode, the most that may be kept, the recall's number, and whether the rest is lost already.
+pub fn recall(recall: v1::Recall) -> Result<(Ino, LeaseMode, u64, bool), WireError> {
     Ok((
         Ino(recall.ino),
         lease_mode(recall.keep, "Recall.keep")?,
         recall.number,
+        recall.taken,
     ))
 }
 

@@ -71,6 +71,8 @@ pub enum Event {
     Heartbeat {
         session: SessionId,
         stream: u64,
+        /// What the answer must repeat.
+        number: u64,
     },
     CancelLock {
         session: SessionId,

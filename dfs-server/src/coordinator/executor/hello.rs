@@ -84,7 +84,7 @@ impl Executor {
     }
 
     /// The table becomes what the client says, as far as it may: within what it held here, or, when this
-    /// coordinator is new, beside what others reclaimed. What it claims beyond that is recalled.
+    /// coordinator is new, beside what others reclaimed. What it claims beyond that it is told to have lost.
     fn reclaim(
         &mut self,
         id: SessionId,
@@ -110,9 +110,15 @@ impl Executor {
         for ((ino, mode, open), bound) in claims.iter().zip(bounds) {
             let held = self.leases.set(id, *ino, (*mode).min(bound), *open);
             if held < *mode {
-                self.recall(id, *ino, held, false);
+                self.tell_taken(id, *ino, held);
             }
         }
+        let open: Vec<_> = claims
+            .iter()
+            .filter(|(_, _, open)| *open)
+            .map(|(ino, ..)| *ino)
+            .collect();
+        self.tell_nameless(id, &open)?;
         for lock in locks {
             if let Err(conflict) = self.locks.set(id, lock) {
                 tracing::warn!(session = %id, ino = %lock.ino, holder = %conflict.session,

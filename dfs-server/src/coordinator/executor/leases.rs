@@ -67,7 +67,7 @@ impl Executor {
         for (session, ino) in overdue {
             tracing::warn!(%session, %ino, "a lease was taken from a session that did not give it back");
             self.figures.revoked.inc();
-            self.recalls.remove(session, ino);
+            self.tell_taken(session, ino, LeaseMode::None);
             // Whether it holds the inode open is not known: assume so until the session ends.
             self.leases.set(session, ino, LeaseMode::None, true);
             self.retry(ino)?;

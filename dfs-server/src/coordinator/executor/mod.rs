@@ -243,8 +243,12 @@ impl Executor {
                 }
                 Ok(())
             }
-            Event::Heartbeat { session, stream } => {
-                self.on_heartbeat(session, stream);
+            Event::Heartbeat {
+                session,
+                stream,
+                number,
+            } => {
+                self.on_heartbeat(session, stream, number);
                 Ok(())
             }
             Event::CancelLock {

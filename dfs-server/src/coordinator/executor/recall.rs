@@ -7,7 +7,7 @@ use dfs_core::keys::{self, Key};
 use dfs_core::op::Op;
 use dfs_core::rows::OrphanRow;
 use dfs_core::types::LeaseMode;
-use dfs_core::view::Effects;
+use dfs_core::view::{Effects, View, ViewError};
 use dfs_proto::v1::{self, server_message::Message};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -75,7 +75,34 @@ impl Executor {
                 pressed,
             },
         );
-        self.send_recall(session, ino, keep, number);
+        self.send_recall(session, ino, keep, number, false);
+    }
+
+    /// Tells a session that it has lost all beyond `keep`. Until it has answered it gets nothing new of the inode.
+    pub(super) fn tell_taken(&mut self, session: SessionId, ino: Ino, keep: LeaseMode) {
+        self.recalls.next += 1;
+        let (number, since) = (self.recalls.next, self.now.monotonic);
+        let pressed = false;
+        self.recalls.open.insert(
+            (session, ino),
+            Recall {
+                number,
+                keep,
+                since,
+                pressed,
+            },
+        );
+        self.send_recall(session, ino, keep, number, true);
+    }
+
+    /// Tells a session again of the inodes among these that have no name: what it was told is lost with a stream.
+    pub(super) fn tell_nameless(&mut self, session: SessionId, inos: &[Ino]) -> Result<(), ViewError> {
+        for ino in inos {
+            if self.view.get(&keys::orphan(*ino))?.is_some() {
+                self.send_recall(session, *ino, LeaseMode::None, NO_RECALL, false);
+            }
+        }
+        Ok(())
     }
 
     /// Tells other sessions that an inode which they hold has lost its last name: their kernels may know it by a
@@ -91,7 +118,7 @@ impl Executor {
             match OrphanRow::decode(key, value) {
                 Ok(orphan) => {
                     for holder in orphan.holders.into_iter().filter(|holder| *holder != me) {
-                        self.send_recall(holder, ino, LeaseMode::None, NO_RECALL);
+                        self.send_recall(holder, ino, LeaseMode::None, NO_RECALL, false);
                     }
                 }
                 Err(error) => tracing::error!(%error, "an effect does not decode"),
@@ -99,11 +126,12 @@ impl Executor {
         }
     }
 
-    fn send_recall(&mut self, session: SessionId, ino: Ino, keep: LeaseMode, number: u64) {
+    fn send_recall(&mut self, session: SessionId, ino: Ino, keep: LeaseMode, number: u64, taken: bool) {
         let recall = v1::Recall {
             ino: ino.0,
             keep: v1::LeaseMode::from(keep).into(),
             number,
+            taken,
         };
         let message = v1::ServerMessage {
             message: Some(Message::Recall(recall)),

@@ -37,10 +37,11 @@ impl Executor {
         Ok(())
     }
 
-    /// A client's heartbeat is answered at once: by that it knows that its leases are still trusted.
-    pub(super) fn on_heartbeat(&mut self, session: SessionId, stream: u64) {
+    /// A client's heartbeat is answered with its number: the client trusts its leases for a term from when it sent
+    /// the newest one that was answered, and here they are kept for a term from when it came.
+    pub(super) fn on_heartbeat(&mut self, session: SessionId, stream: u64, number: u64) {
         if self.heard(session, stream) {
-            self.send(session, Index(0), Outgoing::Message(heartbeat()));
+            self.send(session, Index(0), Outgoing::Message(heartbeat(number)));
         }
     }
 
@@ -52,7 +53,7 @@ impl Executor {
             .map(|(id, _)| *id)
             .collect();
         for id in quiet {
-            self.send(id, Index(0), Outgoing::Message(heartbeat()));
+            self.send(id, Index(0), Outgoing::Message(heartbeat(0)));
         }
     }
 
@@ -78,8 +79,8 @@ impl Executor {
     }
 }
 
-fn heartbeat() -> v1::ServerMessage {
+fn heartbeat(number: u64) -> v1::ServerMessage {
     v1::ServerMessage {
-        message: Some(Message::Heartbeat(v1::Heartbeat {})),
+        message: Some(Message::Heartbeat(v1::Heartbeat { number })),
     }
 }

@@ -211,7 +211,10 @@ fn event(handle: &Handle, session: SessionId, stream: u64, message: Message) -> 
             }
         }
         Message::LeaseAck(ack) => {
-            let (ino, mode, open, number) = lease_ack(ack)?;
+            let (ino, mode, open, number) = match lease_ack(ack) {
+                Ok(ack) => ack,
+                Err(error) => return passed_over(session, &error),
+            };
             Event::LeaseAck {
                 session,
                 stream,
@@ -221,7 +224,11 @@ fn event(handle: &Handle, session: SessionId, stream: u64, message: Message) -> 
                 number,
             }
         }
-        Message::Heartbeat(_) => Event::Heartbeat { session, stream },
+        Message::Heartbeat(beat) => Event::Heartbeat {
+            session,
+            stream,
+            number: beat.number,
+        },
         Message::CancelLock(cancel) => Event::CancelLock {
             session,
             stream,
@@ -229,8 +236,12 @@ fn event(handle: &Handle, session: SessionId, stream: u64, message: Message) -> 
         },
         Message::Goodbye(_) => Event::Goodbye { session, stream },
         Message::BadCopy(bad) => {
-            let chunk = dfs_proto::convert::ids::stored_chunk(bad.chunk, "BadCopy.chunk")?;
-            let node = dfs_proto::convert::ids::node_id(bad.node, "BadCopy.node")?;
+            let copy = dfs_proto::convert::ids::stored_chunk(bad.chunk, "BadCopy.chunk")
+                .and_then(|chunk| Ok((chunk, dfs_proto::convert::ids::node_id(bad.node, "BadCopy.node")?)));
+            let (chunk, node) = match copy {
+                Ok(copy) => copy,
+                Err(error) => return passed_over(session, &error),
+            };
             tracing::warn!(%session, %chunk, %node, reason = bad.reason, "a client met a bad copy");
             if handle.bad_copies.try_send((chunk, node)).is_err() {
                 tracing::debug!("too many reports of bad copies: the inventory will find this one");
@@ -243,6 +254,13 @@ fn event(handle: &Handle, session: SessionId, stream: u64, message: Message) -> 
             });
         }
     }))
+}
+
+/// A message that wants no answer and cannot be understood costs the client no more than itself: a recall that is
+/// not acknowledged is counted as silence.
+fn passed_over(session: SessionId, error: &dfs_proto::WireError) -> Understood {
+    tracing::warn!(%session, %error, "a client's message cannot be understood and is passed over");
+    Ok(None)
 }
 
 /// A call that cannot be understood gets its answer, too: the client would send it again on every new stream.

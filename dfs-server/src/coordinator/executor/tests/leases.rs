@@ -55,7 +55,13 @@ async fn a_silent_holder_delays_others_by_at_most_a_lease_term() {
         .await;
     assert_eq!(granted(&reply, ino), LeaseMode::Exclusive);
     assert!(begin.elapsed() < TERM * 3, "{:?}", begin.elapsed());
-    // Its late commit is refused, and what it claims on return is recalled.
+    // It is told what it has lost, its late commit is refused, and what it claims on return is taken again.
+    assert!(!silent.recalled().await.taken);
+    let recall = silent.recalled().await;
+    assert_eq!(
+        (recall.ino, recall.keep(), recall.taken),
+        (ino.0, v1::LeaseMode::None, true)
+    );
     silent.heartbeat().await;
     let file = dfs_core::op::FileCommit {
         ino,
@@ -73,7 +79,37 @@ async fn a_silent_holder_delays_others_by_at_most_a_lease_term() {
     let mut silent = Client::connect(&handle, 1, true, vec![(ino, LeaseMode::Exclusive, false)]).await;
     assert!(silent.welcome().await.resumed);
     let recall = silent.recalled().await;
-    assert_eq!((recall.ino, recall.keep()), (ino.0, v1::LeaseMode::None));
+    assert_eq!(
+        (recall.ino, recall.keep(), recall.taken),
+        (ino.0, v1::LeaseMode::None, true)
+    );
+}
+
+// S3
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_returns_is_told_again_what_has_lost_its_last_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let coordinator = start(dir.path());
+    let handle = coordinator.handle();
+    let mut one = Client::new(&handle, 1).await;
+    let mut two = Client::new(&handle, 2).await;
+    let (ino, _) = one.make("a").await;
+    let (kept, _) = one.make("b").await;
+    for ino in [ino, kept] {
+        one.ack(ino.0, LeaseMode::None, 0).await;
+        let recall = one.recalled().await;
+        one.ack_open(ino.0, LeaseMode::None, recall.number).await;
+    }
+    let removing = two.begin(unlink("a")).await;
+    let recall = one.recalled().await;
+    one.ack(recall.ino, LeaseMode::None, recall.number).await;
+    assert_eq!(two.reply().await.op_id, removing);
+    let held = [ino, kept].map(|ino| (ino, LeaseMode::None, true));
+    let mut again = Client::connect(&handle, 1, true, held.to_vec()).await;
+    assert!(again.welcome().await.resumed);
+    let notice = again.recalled().await;
+    assert_eq!((notice.ino, notice.number), (ino.0, 0));
+    again.quiet().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

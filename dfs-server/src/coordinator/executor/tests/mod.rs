@@ -197,13 +197,22 @@ impl Client {
     }
 
     async fn ack(&mut self, ino: u64, mode: LeaseMode, number: u64) {
+        self.acknowledge(ino, mode, number, false).await;
+    }
+
+    /// The inode is held open.
+    async fn ack_open(&mut self, ino: u64, mode: LeaseMode, number: u64) {
+        self.acknowledge(ino, mode, number, true).await;
+    }
+
+    async fn acknowledge(&mut self, ino: u64, mode: LeaseMode, number: u64, open: bool) {
         let (session, stream) = (self.session, self.stream);
         let event = Event::LeaseAck {
             session,
             stream,
             ino: Ino(ino),
             mode,
-            open: false,
+            open,
             number,
         };
         self.inbox.send(event).await.unwrap();
@@ -211,10 +220,12 @@ impl Client {
 
     async fn heartbeat(&mut self) {
         let (session, stream) = (self.session, self.stream);
-        self.inbox
-            .send(Event::Heartbeat { session, stream })
-            .await
-            .unwrap();
+        let event = Event::Heartbeat {
+            session,
+            stream,
+            number: 1,
+        };
+        self.inbox.send(event).await.unwrap();
     }
 
     /// Nothing but heartbeats and maps comes for a while.
