@@ -116,6 +116,18 @@ impl Server {
         });
     }
 
+    /// SIGTERM, and the server has ended well when this returns.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let status = process.terminate();
+            assert!(
+                status.success(),
+                "{} ended with {status} after SIGTERM",
+                self.name
+            );
+        }
+    }
+
     pub fn restart(&mut self) {
         self.kill();
         self.start(false);

@@ -29,6 +29,11 @@ fn as_json(status: &v1::StatusReply) -> Value {
     let usage = status.usage.unwrap_or_default();
     let nodes: Vec<Value> = status.nodes.iter().map(node).collect();
     let sessions: Vec<Value> = status.sessions.iter().map(session).collect();
+    let checks: Vec<Value> = status
+        .checks
+        .iter()
+        .map(|check| json!({ "name": check.name, "severe": check.severe, "text": check.text }))
+        .collect();
     let sets: Vec<Value> = status
         .sets
         .iter()
@@ -37,6 +42,7 @@ fn as_json(status: &v1::StatusReply) -> Value {
     json!({
         "health": status.health,
         "reasons": status.reasons,
+        "checks": checks,
         "cluster": hex(&status.cluster),
         "volume": status.volume,
         "term": status.term,

@@ -8,7 +8,7 @@ use dfs_proto::v1::cluster_client::ClusterClient;
 use dfs_proto::v1::{BeatReply, NodeBeat};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// A coordinator that does not answer by then is tried again, or the next one.
@@ -40,7 +40,7 @@ pub async fn run(settings: Arc<Settings>, service: ChunkService, listening: Sock
                     tracing::info!(%coordinator, failures, "the coordinator answers");
                 }
                 (backoff, failures) = (fresh(), 0);
-                tokio::time::sleep(EVERY).await;
+                service.farewell().pause(EVERY).await;
             }
             Err(reason) => {
                 if failures.is_multiple_of(LOG_EVERY) {
@@ -62,6 +62,7 @@ async fn beat(
     address: &str,
 ) -> Result<(), String> {
     let message = describe(settings, service, address).await;
+    let leaving = message.leaving;
     let peer = pool
         .peer(coordinator)
         .map_err(|e| format!("{coordinator:?} is no host:port: {e}"))?;
@@ -73,6 +74,9 @@ async fn beat(
     let reply: BeatReply = answer
         .map_err(|status| status.message().to_string())?
         .into_inner();
+    if leaving {
+        service.farewell().told();
+    }
     let membership = service.membership();
     let learned = tokio::task::spawn_blocking(move || membership.learn(&reply)).await;
     learned
@@ -101,6 +105,12 @@ async fn describe(settings: &Settings, service: &ChunkService, address: &str) ->
         load: service.load(),
         problem: service.problem().unwrap_or_default(),
         volume: 0,
+        leaving: service.farewell().is_asked(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        clock_ms: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis() as u64,
         bad: service.bad_to_tell().into_iter().map(Into::into).collect(),
     }
 }

@@ -4,6 +4,7 @@
 
 mod args;
 mod beat;
+mod farewell;
 mod membership;
 mod scrub;
 mod service;
@@ -27,7 +28,8 @@ use store::segment::SegmentStore;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-/// How long transfers under way may go on after the request to stop; the next start recovers from a crash anyway.
+/// How long everything may take after the request to stop: the farewell, and the transfers under way. The next start
+/// recovers from a crash anyway.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Where `/metrics` is unless told otherwise.
@@ -89,11 +91,13 @@ impl Datanode {
         self.watch();
         let health = self.settings.observer.health.clone();
         let beat = tokio::spawn(beat::run(self.settings.clone(), self.service.clone(), listening));
+        let farewell = self.service.farewell();
         let mut asked = stop.clone();
         let asked = async move {
             // A sender that is gone asks to stop as well.
             let _ = asked.wait_for(|stop| *stop).await;
             health.drain();
+            farewell.say().await;
         };
         let service = self.service.clone();
         let server = service::serve(self.service, listener, asked);

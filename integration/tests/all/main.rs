@@ -8,6 +8,7 @@ mod agreement;
 mod crash;
 mod directories;
 mod disk_cache;
+mod draining;
 mod failover;
 mod fill;
 mod frozen;

@@ -4,6 +4,8 @@ use super::{Finding, Source};
 use std::collections::BTreeMap;
 
 const DOCUMENT: &str = "docs/OPERATIONS.md";
+/// Where the reasons of `dfs status` are decided.
+const REASONS: &str = "services/health.rs";
 const PREFIXES: [&str; 5] = [
     "dfs_build_",
     "dfs_coordinator_",
@@ -24,7 +26,11 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
         })
         .map(|source| (source, names(&source.text, '"')))
         .collect();
-    let mut findings = Vec::new();
+    let mut findings: Vec<Finding> = sources
+        .iter()
+        .filter(|source| source.path.ends_with(REASONS))
+        .flat_map(|source| reasons(source, document))
+        .collect();
     for (source, shown) in &shown {
         for (name, line) in shown.iter().filter(|(name, _)| !described.contains_key(*name)) {
             let advice = format!("{name}: describe it in {DOCUMENT}, under Figures");
@@ -35,6 +41,26 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
         if !shown.iter().any(|(_, shown)| shown.contains_key(name)) {
             let advice = format!("no process shows {name}: take it out");
             findings.push(Finding::line(document, *line, advice));
+        }
+    }
+    findings
+}
+
+/// Each reason that `dfs status` may give is described, too.
+fn reasons(source: &Source, document: &Source) -> Vec<Finding> {
+    let name = |word: &str| {
+        word.len() > 5 && word.contains('_') && word.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+    };
+    let mut findings = Vec::new();
+    for (number, line) in source.text.lines().enumerate() {
+        for word in line
+            .split('"')
+            .filter(|word| name(word) && !word.starts_with("HEALTH_"))
+        {
+            if !document.text.contains(&format!("`{word}`")) {
+                let advice = format!("{word}: say in {DOCUMENT}, under Health, what it means and what to do");
+                findings.push(Finding::line(source, number + 1, advice));
+            }
         }
     }
     findings

@@ -104,14 +104,16 @@ impl Executor {
         let now = self.now.monotonic;
         let mut moved = None;
         let mut changed = false;
+        let leaving = beat.process.leaving;
         if let Some(node) = self.cluster.nodes.get_mut(&id) {
             if node.row.address != beat.address || node.row.zone != beat.zone {
                 node.row.address.clone_from(&beat.address);
                 node.row.zone.clone_from(&beat.zone);
                 moved = Some(node.row.encode());
             }
-            changed = !node.alive || moved.is_some();
-            node.alive = true;
+            let alive = !beat.process.leaving;
+            changed = node.alive != alive || moved.is_some();
+            node.alive = alive;
             node.heard = now;
             node.beat = Some(beat);
         }
@@ -119,9 +121,13 @@ impl Executor {
             self.put_row(keys::node(id), Some(row));
         }
         if changed {
-            tracing::info!(node = %id, "a datanode is alive");
-            self.take_back(id);
-            self.form_sets()?;
+            if leaving {
+                tracing::info!(node = %id, "a datanode stops in order");
+            } else {
+                tracing::info!(node = %id, "a datanode is alive");
+                self.take_back(id);
+                self.form_sets()?;
+            }
             self.cluster.changed();
             self.push_map();
         }

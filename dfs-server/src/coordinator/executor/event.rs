@@ -51,6 +51,17 @@ pub struct Beat {
     pub free: u64,
     pub chunks: u64,
     pub problem: String,
+    pub process: Process,
+}
+
+/// What a datanode's process says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Process {
+    /// It is about to stop in order.
+    pub leaving: bool,
+    pub version: String,
+    /// How far its wall clock is ahead of ours (positive) or behind, as far as one message shows.
+    pub clock_ahead_ms: i64,
 }
 
 pub enum Event {

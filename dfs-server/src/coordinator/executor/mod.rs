@@ -30,7 +30,7 @@ mod tests;
 mod tick;
 
 pub use cluster::set_to_wire;
-pub use event::{Beat, Body, Call, Event, Greeting, Outcome};
+pub use event::{Beat, Body, Call, Event, Greeting, Outcome, Process};
 pub use nodes::Order;
 pub use status::{NodeFigures, Status};
 

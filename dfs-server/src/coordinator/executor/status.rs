@@ -1,6 +1,7 @@
 //! Figures for operators and workers: a picture of sessions, nodes and the log at one moment.
 
 use super::Executor;
+use super::event::Process;
 use dfs_core::ids::{Index, NodeId, SessionId, SetId, Term};
 use dfs_core::rows::{NodeRow, PlanRow, SetRow};
 use dfs_core::types::VolumeUsage;
@@ -18,6 +19,7 @@ pub struct NodeFigures {
     pub free: u64,
     pub chunks: u64,
     pub problem: String,
+    pub process: Process,
 }
 
 pub struct SessionFigures {
@@ -70,6 +72,7 @@ impl Executor {
                 used: beat.map_or(0, |beat| beat.used),
                 free: beat.map_or(0, |beat| beat.free),
                 chunks: beat.map_or(0, |beat| beat.chunks),
+                process: beat.map_or_else(Process::default, |beat| beat.process.clone()),
                 problem: beat.map_or_else(String::new, |beat| beat.problem.clone()),
             };
             (*id, figures)

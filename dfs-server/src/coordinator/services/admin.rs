@@ -1,6 +1,6 @@
 //! What operators ask: the state of the cluster, one inode, all rows, a repair.
 
-use super::{inspect, rows, stopping};
+use super::{health, inspect, rows, stopping};
 use crate::coordinator::checkpoint;
 use crate::coordinator::executor::{Status as Figures, set_to_wire};
 use crate::coordinator::host::{Handle, Hosted};
@@ -10,8 +10,8 @@ use dfs_core::view::View;
 use dfs_proto::convert::ids::{node_id, session_id_bytes, stored_chunk};
 use dfs_proto::v1::admin_server::Admin;
 use dfs_proto::v1::{
-    InspectReply, InspectRequest, Node, NodeStatus, RepairReply, RepairRequest, ReplicaSet, RowBatch,
-    RowsRequest, SessionStatus, StatusReply, StatusRequest,
+    HealthCheck, InspectReply, InspectRequest, Node, NodeStatus, RepairReply, RepairRequest, ReplicaSet,
+    RowBatch, RowsRequest, SessionStatus, StatusReply, StatusRequest,
 };
 use std::ops::ControlFlow;
 use tokio_stream::wrappers::ReceiverStream;
@@ -66,10 +66,15 @@ impl Admin for Service {
             "an operator asks for the status"
         );
         let settings = &led.settings;
-        let reasons = reasons(&figures, missing, settings.replication);
+        let counted = health::Counted { missing };
+        let reasons = health::reasons(&figures, counted, settings.replication);
         Ok(Response::new(StatusReply {
-            health: health(&figures, &reasons).to_owned(),
-            reasons,
+            health: health::health(&reasons).to_owned(),
+            reasons: reasons
+                .iter()
+                .map(|reason| format!("{}: {}", reason.name, reason.text))
+                .collect(),
+            checks: reasons.into_iter().map(check).collect(),
             cluster: settings.cluster.as_bytes().to_vec(),
             volume: settings.volume.clone(),
             term: figures.term.0,
@@ -142,48 +147,11 @@ fn count(view: &dyn View, (start, end): keys::KeyRange) -> Result<u64, Status> {
     Ok(rows)
 }
 
-fn reasons(figures: &Figures, missing: u64, replication: usize) -> Vec<String> {
-    let mut reasons = Vec::new();
-    for (id, node) in &figures.nodes {
-        if !node.alive {
-            reasons.push(format!("datanode {id} ({}) is silent", node.row.address));
-        } else if !node.problem.is_empty() {
-            reasons.push(format!("datanode {id} ({}): {}", node.row.address, node.problem));
-        } else if node.capacity > 0 && node.free == 0 {
-            reasons.push(format!("datanode {id} ({}) is full", node.row.address));
-        }
-    }
-    if figures.sets.is_empty() {
-        reasons.push(format!(
-            "no replica set: {replication} datanodes are needed, {} are known",
-            figures.nodes.len()
-        ));
-    }
-    if missing > 0 {
-        reasons.push(format!(
-            "{missing} copies of chunks are missing and wait for repair"
-        ));
-    }
-    if figures.disk_low {
-        reasons.push("the coordinator's disk is nearly full: only deletions are taken".to_owned());
-    }
-    if figures.grace {
-        reasons.push("waiting for the clients of before the restart".to_owned());
-    }
-    reasons
-}
-
-fn health(figures: &Figures, reasons: &[String]) -> &'static str {
-    let living = |members: &[dfs_core::ids::NodeId]| {
-        members
-            .iter()
-            .any(|id| figures.nodes.get(id).is_some_and(|node| node.alive))
-    };
-    let served = !figures.sets.is_empty() && figures.sets.values().all(|set| living(&set.members));
-    match (served && !figures.disk_low, reasons.is_empty()) {
-        (false, _) => "HEALTH_ERR",
-        (true, false) => "HEALTH_WARN",
-        (true, true) => "HEALTH_OK",
+fn check(reason: health::Reason) -> HealthCheck {
+    HealthCheck {
+        name: reason.name.to_owned(),
+        severe: reason.severe,
+        text: reason.text,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Beats of datanodes.
 
 use super::stopping;
-use crate::coordinator::executor::{Beat, Event};
+use crate::coordinator::clock::wall_clock;
+use crate::coordinator::executor::{Beat, Event, Process};
 use crate::coordinator::host::Hosted;
 use dfs_core::ids::NodeId;
 use dfs_core::ids::VolumeId;
@@ -36,7 +37,11 @@ impl Cluster for Service {
                 "this is cluster {own}; the datanode belongs to another: give it the right coordinator"
             )));
         }
-        if beat.address.len() > TEXT_MAX || beat.zone.len() > TEXT_MAX || beat.problem.len() > TEXT_MAX {
+        if beat.address.len() > TEXT_MAX
+            || beat.zone.len() > TEXT_MAX
+            || beat.problem.len() > TEXT_MAX
+            || beat.version.len() > TEXT_MAX
+        {
             return Err(Status::invalid_argument(format!(
                 "a text is longer than {TEXT_MAX} bytes"
             )));
@@ -54,6 +59,16 @@ impl Cluster for Service {
             free: beat.free_bytes,
             chunks: beat.chunks,
             problem: beat.problem,
+            process: Process {
+                leaving: beat.leaving,
+                version: beat.version,
+                // An older datanode tells no time.
+                clock_ahead_ms: if beat.clock_ms == 0 {
+                    0
+                } else {
+                    beat.clock_ms as i64 - now_ms()
+                },
+            },
         };
         let number = u16::try_from(beat_volume)
             .map_err(|_| Status::invalid_argument("NodeBeat.volume is no volume's number"))?;
@@ -79,4 +94,9 @@ impl Cluster for Service {
             term: term.0,
         }))
     }
+}
+
+fn now_ms() -> i64 {
+    let now = wall_clock();
+    now.secs * 1000 + i64::from(now.nanos / 1_000_000)
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod cluster;
+mod health;
 mod inspect;
 mod metadata;
 mod rows;

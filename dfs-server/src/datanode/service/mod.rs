@@ -18,6 +18,7 @@ mod tests;
 mod transfers;
 mod verify;
 
+use super::farewell::Farewell;
 use super::membership::Membership;
 use super::store::{ChunkStore, Usage};
 use super::throttle::Throttle;
@@ -59,6 +60,7 @@ struct Shared {
     /// Connections to other members.
     members: Pool,
     figures: Figures,
+    farewell: Farewell,
     disk: Arc<Semaphore>,
     told: bad::Told,
     /// Repairs that bring chunks here, and that read chunks from here.
@@ -83,6 +85,7 @@ impl ChunkService {
             transfers,
             members,
             figures,
+            farewell: Farewell::default(),
             disk,
             told: bad::Told::default(),
             repairs_in: Throttle::new(repair_bandwidth),
@@ -106,6 +109,10 @@ impl ChunkService {
     /// Transfers under way.
     pub fn load(&self) -> u32 {
         self.0.transfers.count()
+    }
+
+    pub fn farewell(&self) -> Farewell {
+        self.0.farewell.clone()
     }
 
     pub fn membership(&self) -> Arc<Membership> {

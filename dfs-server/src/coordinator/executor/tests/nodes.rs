@@ -43,6 +43,7 @@ async fn beat(handle: &Handle, node: u8) -> (u32, dfs_core::ids::Term) {
         free: 1 << 30,
         chunks: 0,
         problem: String::new(),
+        process: Default::default(),
     };
     let (answer, answered) = oneshot::channel();
     handle.inbox.send(Event::Beat(beat, answer)).await.unwrap();
