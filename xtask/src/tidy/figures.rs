@@ -55,7 +55,7 @@ fn reasons(source: &Source, document: &Source) -> Vec<Finding> {
     for (number, line) in source.text.lines().enumerate() {
         for word in line
             .split('"')
-            .filter(|word| name(word) && !word.starts_with("HEALTH_"))
+            .filter(|word| name(word) && !word.starts_with("HEALTH_") && !word.starts_with("CARGO_"))
         {
             if !document.text.contains(&format!("`{word}`")) {
                 let advice = format!("{word}: say in {DOCUMENT}, under Health, what it means and what to do");
