@@ -206,7 +206,7 @@ fn without_a_coordinator_calls_end_in_time() {
     let file = create(&vfs, "file");
     drop(cluster);
     let begun = Instant::now();
-    assert_eq!(vfs.statfs(&root()).unwrap_err(), FsError::TimedOut);
+    assert_eq!(vfs.statfs(&root(), Ino::ROOT).unwrap_err(), FsError::TimedOut);
     assert!(vfs.lookup(&root(), Ino::ROOT, b"absent").is_err());
     // Taken while the lease is still trusted, it cannot be saved.
     let written = vfs.write(&root(), file.0, file.1, 0, b"x", WriteHow::default());

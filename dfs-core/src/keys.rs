@@ -2,6 +2,7 @@
 //! coordinator's store and the checker build and parse keys only here. Knows nothing of the rows' values.
 
 use crate::ids::{ChunkId, Ino, NodeId, OpId, SessionId, SetId};
+use crate::types::Timestamp;
 use sha2::{Digest, Sha256};
 
 /// Bit that every name hash has set, which keeps cookies above the ones of `.` and `..`.
@@ -33,6 +34,11 @@ mod family {
     pub const SET: u8 = b't';
     pub const COUNTER: u8 = b'u';
     pub const PLAN: u8 = b'l';
+    pub const SETTING: u8 = b'v';
+    pub const TRASH: u8 = b'z';
+    pub const QUOTA: u8 = b'q';
+    pub const RESERVED: u8 = b'b';
+    pub const WALK: u8 = b'w';
 }
 
 /// What a key names.
@@ -83,6 +89,21 @@ pub enum Key {
     Set(SetId),
     Counter(Vec<u8>),
     Plan(u64),
+    Setting(Vec<u8>),
+    /// In the order of removal.
+    Trash {
+        since: Timestamp,
+        ino: Ino,
+    },
+    Quota(Ino),
+    Reserved {
+        session: SessionId,
+        quota: Ino,
+    },
+    Walk {
+        quota: Ino,
+        dir: Ino,
+    },
 }
 
 /// The hash that orders a directory's names: 55 bits of SHA-256 with bit 55 set.
@@ -256,6 +277,32 @@ pub fn chunk_seq(set: SetId) -> Vec<u8> {
     counter(format!("chunk_seq/{}", set.0).as_bytes())
 }
 
+/// What an operator set: `trash_retention` (seconds; none or 0 is no trash).
+pub fn setting(name: &[u8]) -> Vec<u8> {
+    Builder::new(family::SETTING).bytes(name)
+}
+
+/// An inode in the trash. Times before 1970 count as 1970.
+pub fn trash(since: Timestamp, ino: Ino) -> Vec<u8> {
+    Builder::new(family::TRASH)
+        .u64(since.secs.max(0) as u64)
+        .u32(since.nanos)
+        .u64(ino.0)
+        .0
+}
+
+pub fn quota(dir: Ino) -> Vec<u8> {
+    Builder::new(family::QUOTA).u64(dir.0).0
+}
+
+pub fn reserved(session: SessionId, quota: Ino) -> Vec<u8> {
+    Builder::new(family::RESERVED).u128(session.0).u64(quota.0).0
+}
+
+pub fn walk(quota: Ino, dir: Ino) -> Vec<u8> {
+    Builder::new(family::WALK).u64(quota.0).u64(dir.0).0
+}
+
 /// The inode whose lease covers the row, if any: an inode's attributes, entries, xattrs and extents.
 pub fn owner_inode(key: &[u8]) -> Option<Ino> {
     match parse(key)? {
@@ -314,6 +361,23 @@ pub fn parse(key: &[u8]) -> Option<Key> {
         family::SET => Key::Set(SetId(take_u32(rest)?)),
         family::COUNTER => Key::Counter(take_all(rest)),
         family::PLAN => Key::Plan(take_u64(rest)?),
+        family::SETTING => Key::Setting(take_all(rest)),
+        family::TRASH => Key::Trash {
+            since: Timestamp {
+                secs: i64::try_from(take_u64(rest)?).ok()?,
+                nanos: take_u32(rest)?,
+            },
+            ino: Ino(take_u64(rest)?),
+        },
+        family::QUOTA => Key::Quota(Ino(take_u64(rest)?)),
+        family::RESERVED => Key::Reserved {
+            session: SessionId(take_u128(rest)?),
+            quota: Ino(take_u64(rest)?),
+        },
+        family::WALK => Key::Walk {
+            quota: Ino(take_u64(rest)?),
+            dir: Ino(take_u64(rest)?),
+        },
         _ => return None,
     };
     rest.is_empty().then_some(parsed)
@@ -349,104 +413,4 @@ fn take_all(rest: &mut &[u8]) -> Vec<u8> {
 }
 
 /// The ranges of whole families and of their parts.
-pub mod prefix {
-    use super::{Builder, KeyRange, family};
-    use crate::ids::{ChunkId, Ino, SessionId, SetId};
-
-    /// Every key of ours.
-    pub fn all() -> KeyRange {
-        (vec![0], vec![u8::MAX])
-    }
-
-    pub fn inodes() -> KeyRange {
-        Builder::new(family::INODE).range()
-    }
-
-    pub fn dentries() -> KeyRange {
-        Builder::new(family::DENTRY).range()
-    }
-
-    pub fn xattrs(ino: Ino) -> KeyRange {
-        Builder::new(family::XATTR).u64(ino.0).range()
-    }
-
-    /// The extents of one content of an inode.
-    pub fn extents(ino: Ino, content: u64) -> KeyRange {
-        Builder::new(family::EXTENT).u64(ino.0).u64(content).range()
-    }
-
-    pub fn chunks() -> KeyRange {
-        Builder::new(family::CHUNK).range()
-    }
-
-    pub fn chunks_of(set: SetId) -> KeyRange {
-        Builder::new(family::CHUNK).u32(set.0).range()
-    }
-
-    pub fn garbage() -> KeyRange {
-        Builder::new(family::GARBAGE).range()
-    }
-
-    pub fn missing() -> KeyRange {
-        Builder::new(family::MISSING).range()
-    }
-
-    /// The members that lack a chunk.
-    pub fn missing_of(id: ChunkId) -> KeyRange {
-        Builder::new(family::MISSING).u32(id.set.0).u64(id.seq).range()
-    }
-
-    pub fn ranges() -> KeyRange {
-        Builder::new(family::RANGE).range()
-    }
-
-    pub fn ranges_of(session: SessionId) -> KeyRange {
-        Builder::new(family::RANGE).u128(session.0).range()
-    }
-
-    pub fn orphans() -> KeyRange {
-        Builder::new(family::ORPHAN).range()
-    }
-
-    /// The orphans that a session holds open.
-    pub fn held_by(session: SessionId) -> KeyRange {
-        Builder::new(family::HELD).u128(session.0).range()
-    }
-
-    pub fn purges() -> KeyRange {
-        Builder::new(family::PURGE).range()
-    }
-
-    pub fn sessions() -> KeyRange {
-        Builder::new(family::SESSION).range()
-    }
-
-    pub fn replies() -> KeyRange {
-        Builder::new(family::REPLY).range()
-    }
-
-    pub fn replies_of(session: SessionId) -> KeyRange {
-        Builder::new(family::REPLY).u128(session.0).range()
-    }
-
-    pub fn nodes() -> KeyRange {
-        Builder::new(family::NODE).range()
-    }
-
-    pub fn sets() -> KeyRange {
-        Builder::new(family::SET).range()
-    }
-
-    pub fn counters() -> KeyRange {
-        Builder::new(family::COUNTER).range()
-    }
-
-    pub fn plans() -> KeyRange {
-        Builder::new(family::PLAN).range()
-    }
-
-    /// The copies that members of a set lack.
-    pub fn missing_in(set: SetId) -> KeyRange {
-        Builder::new(family::MISSING).u32(set.0).range()
-    }
-}
+pub mod prefix;

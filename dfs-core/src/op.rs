@@ -2,7 +2,9 @@
 //! `namespace::execute` gives them their meaning; `dfs-proto` their form on the wire.
 
 use crate::ids::{ChunkId, Ino, NodeId, SetId};
-use crate::types::{Attr, Credentials, DirEntry, Extent, FileKind, LeaseMode, Timestamp, VolumeUsage};
+use crate::types::{
+    Attr, Credentials, DirEntry, Extent, FileKind, LeaseMode, QuotaUsage, Timestamp, VolumeUsage,
+};
 use serde::{Deserialize, Serialize};
 
 /// Most chunks and most files in one commit, most entries in one directory page, most ids in one release.
@@ -59,6 +61,10 @@ pub enum Op {
     Acquire {
         ino: Ino,
         mode: LeaseMode,
+    },
+    /// The nearest quota at or above the inode; refused with `NoAttribute` when there is none. Reply: `Quota`.
+    GetQuota {
+        ino: Ino,
     },
 
     // Changes.
@@ -130,6 +136,12 @@ pub enum Op {
         count: u32,
         avoid: Vec<SetId>,
     },
+    /// From now on so many bytes of the quota are promised to the session, for writes that it accepts; its commits
+    /// use them up. Reply: `Reserved`.
+    ReserveQuota {
+        quota: Ino,
+        bytes: u64,
+    },
 
     // The coordinator's own work; refused from a client.
     /// Frees a bounded part of the content of removed inodes. Reply: `Progress`.
@@ -150,6 +162,57 @@ pub enum Op {
         node: NodeId,
         missing: bool,
     },
+    /// Sets a number for the whole volume. Reply: `Done`.
+    SetSetting {
+        name: Vec<u8>,
+        value: u64,
+    },
+    /// Brings an inode back from the trash, to where it was or to an entry that does not exist. Reply: `Entry`.
+    Restore {
+        ino: Ino,
+        to: Option<(Ino, Vec<u8>)>,
+    },
+    /// Frees at most `limit` inodes of the trash that were removed before a time. Reply: `Progress`.
+    EmptyTrash {
+        before: Timestamp,
+        limit: u32,
+    },
+    /// Frees this inode of the trash. Reply: `Done`.
+    Discard {
+        ino: Ino,
+    },
+    /// Limits what a directory and everything below it may take; `u64::MAX` is no limit. Reply: `Done`.
+    SetQuota {
+        dir: Ino,
+        bytes: u64,
+        inodes: u64,
+    },
+    /// Reply: `Done`.
+    RemoveQuota {
+        dir: Ino,
+    },
+    /// Gives at most `limit` entries to new quotas or takes them from removed ones. Reply: `Progress`.
+    WalkQuota {
+        limit: u32,
+    },
+    Relocate(Relocate),
+}
+
+/// Content that was copied into a new chunk: extents change to it where they still are what was read. Reply: `Done`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relocate {
+    pub chunk: Option<NewChunk>,
+    pub moves: Vec<Move>,
+}
+
+/// Extents of a file, one after another without a gap, and where their bytes are now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    pub ino: Ino,
+    pub content: u64,
+    pub old: Vec<Extent>,
+    /// Place in the new chunk.
+    pub chunk_offset: u32,
 }
 
 /// `mknod`, `mkdir`, `symlink`, `open(O_CREAT)`. Reply: `Entry`.
@@ -314,6 +377,12 @@ pub enum Reply {
     Progress {
         more: bool,
     },
+    Quota(QuotaUsage),
+    /// `room`: what could be promised beyond it.
+    Reserved {
+        bytes: u64,
+        room: u64,
+    },
 }
 
 impl Op {
@@ -330,6 +399,7 @@ impl Op {
                 | Op::GetExtents { .. }
                 | Op::StatFs
                 | Op::Acquire { .. }
+                | Op::GetQuota { .. }
         )
     }
 
@@ -363,6 +433,16 @@ impl Op {
             Op::EndSession { .. } => "end_session",
             Op::ForgetGarbage { .. } => "forget_garbage",
             Op::SetMissing { .. } => "set_missing",
+            Op::GetQuota { .. } => "get_quota",
+            Op::ReserveQuota { .. } => "reserve_quota",
+            Op::SetSetting { .. } => "set_setting",
+            Op::Restore { .. } => "restore",
+            Op::EmptyTrash { .. } => "empty_trash",
+            Op::Discard { .. } => "discard",
+            Op::SetQuota { .. } => "set_quota",
+            Op::RemoveQuota { .. } => "remove_quota",
+            Op::WalkQuota { .. } => "walk_quota",
+            Op::Relocate(_) => "relocate",
         }
     }
 
@@ -370,7 +450,25 @@ impl Op {
     pub fn is_internal(&self) -> bool {
         matches!(
             self,
-            Op::Purge { .. } | Op::EndSession { .. } | Op::ForgetGarbage { .. } | Op::SetMissing { .. }
+            Op::Purge { .. }
+                | Op::EndSession { .. }
+                | Op::ForgetGarbage { .. }
+                | Op::SetMissing { .. }
+                | Op::SetSetting { .. }
+                | Op::EmptyTrash { .. }
+        ) || self.minds_leases()
+    }
+
+    /// The coordinator's own work on inodes that clients may have cached: it waits for their leases like a client.
+    pub fn minds_leases(&self) -> bool {
+        matches!(
+            self,
+            Op::Restore { .. }
+                | Op::Discard { .. }
+                | Op::SetQuota { .. }
+                | Op::RemoveQuota { .. }
+                | Op::WalkQuota { .. }
+                | Op::Relocate(_)
         )
     }
 }

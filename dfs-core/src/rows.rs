@@ -2,8 +2,10 @@
 //! read and write rows only here. Fields are added only with a new version and a golden test of the old one.
 
 mod cluster;
+mod space;
 
 pub use cluster::{Former, Joining, NodeRow, NodeState, PLANS_KEPT, PlanKind, PlanRow, PlanState, SetRow};
+pub use space::{Origin, QuotaRow, QuotaState, ReservedRow, SettingRow, TrashRow, WalkRow};
 
 use crate::error::FsResult;
 use crate::ids::{ChunkId, Ino, SessionId};
@@ -15,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 /// The version of the rows that have had one form only.
 const VERSION: u8 = 1;
+/// The version of a row that uses fields which were added at its end. Without them it is written as version 1.
+const GROWN: u8 = 2;
 
 /// An inode: its attributes and what only the volume needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +45,10 @@ pub struct InodeRow {
     pub xattrs: u32,
     /// Target of a symbolic link.
     pub target: Vec<u8>,
+    /// The nearest quota at or above it, by its directory; 0 for none. Since version 2.
+    pub quota: Ino,
+    /// Bytes that it is charged for there: the sum of its extents' lengths; 0 without a quota. Since version 2.
+    pub charged: u64,
 }
 
 impl InodeRow {
@@ -62,6 +70,7 @@ impl InodeRow {
             btime: self.btime,
             version: self.version,
             content_epoch: self.content_epoch,
+            quota: self.quota,
         }
     }
 
@@ -150,6 +159,8 @@ pub struct OrphanRow {
     pub holders: Vec<SessionId>,
     /// Born without a name (`O_TMPFILE`): it may still be given one.
     pub linkable: bool,
+    /// Where it was removed, when the trash takes it at its last close. Since version 2.
+    pub origin: Option<Origin>,
 }
 
 /// The index entry for an orphan that a session holds.
@@ -183,6 +194,24 @@ pub struct CounterRow {
 fn encode_row<T: Serialize>(version: u8, row: &T) -> Vec<u8> {
     postcard::to_extend(row, vec![version])
         .expect("rows hold only what postcard can encode, and memory grows")
+}
+
+/// A row with fields that version 1 had not. Bytes of version 1 are those of version 2 without its end, which is
+/// `added` zeros when the new fields are not used.
+fn encode_grown<T: Serialize>(row: &T, grown: bool, added: usize) -> Vec<u8> {
+    let mut bytes = encode_row(if grown { GROWN } else { VERSION }, row);
+    if !grown {
+        bytes.truncate(bytes.len() - added);
+    }
+    bytes
+}
+
+fn decode_grown<T: DeserializeOwned>(key: &[u8], bytes: &[u8], added: usize) -> Result<T, ViewError> {
+    match split_version(key, bytes)? {
+        (GROWN, body) => decode_body(key, body),
+        (VERSION, body) => decode_body(key, &[body, &vec![0; added]].concat()),
+        (version, _) => Err(unknown_version(key, version)),
+    }
 }
 
 fn damaged(key: &[u8], reason: String) -> ViewError {
@@ -260,5 +289,38 @@ macro_rules! rows {
     )*};
 }
 
-rows!(InodeRow DentryRow XattrRow ExtentRow ChunkRow GarbageRow MissingRow RangeRow OrphanRow HeldRow PurgeRow
-      SessionRow ReplyRow CounterRow PlanRow);
+rows!(DentryRow XattrRow ExtentRow ChunkRow GarbageRow MissingRow RangeRow HeldRow PurgeRow SessionRow ReplyRow
+      CounterRow PlanRow SettingRow TrashRow QuotaRow ReservedRow WalkRow);
+
+/// Rows with fields that were added at their end.
+macro_rules! grown_rows {
+    ($($row:ident, $grown:expr, $added:literal;)*) => {$(
+        impl $row {
+            /// Version byte and content.
+            pub fn encode(&self) -> Vec<u8> {
+                let grown: fn(&$row) -> bool = $grown;
+                encode_grown(self, grown(self), $added)
+            }
+
+            /// The row in `bytes`; `key` is for the error's text.
+            pub fn decode(key: &[u8], bytes: &[u8]) -> Result<$row, ViewError> {
+                decode_grown(key, bytes, $added)
+            }
+        }
+
+        impl Row for $row {
+            fn encode(&self) -> Vec<u8> {
+                $row::encode(self)
+            }
+
+            fn decode(key: &[u8], bytes: &[u8]) -> Result<$row, ViewError> {
+                $row::decode(key, bytes)
+            }
+        }
+    )*};
+}
+
+grown_rows! {
+    InodeRow, |row| row.quota != Ino(0) || row.charged != 0, 2;
+    OrphanRow, |row| row.origin.is_some(), 1;
+}

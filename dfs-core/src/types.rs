@@ -58,6 +58,14 @@ pub struct Attr {
     pub version: u64,
     /// Rises when content is cut away (truncate): data cached under an older value is dead.
     pub content_epoch: u64,
+    /// The nearest quota at or above it, by its directory; 0 for none. Not in rows of answers: whoever repeats an
+    /// answer sends the present attributes along.
+    #[serde(skip, default = "no_quota")]
+    pub quota: Ino,
+}
+
+fn no_quota() -> Ino {
+    Ino(0)
 }
 
 /// A run of a file's bytes and where they are: `[offset, offset+len)` is found in `chunk` at `chunk_offset`.
@@ -104,6 +112,18 @@ pub struct VolumeUsage {
     pub used_bytes: u64,
     pub available_bytes: u64,
     pub inodes: u64,
+}
+
+/// A quota as its users see it; `u64::MAX` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaUsage {
+    pub limit_bytes: u64,
+    pub limit_inodes: u64,
+    pub used_bytes: u64,
+    pub used_inodes: u64,
+    /// What can still be written and made, nested quotas above included.
+    pub available_bytes: u64,
+    pub available_inodes: u64,
 }
 
 /// How much of an inode a session may keep to itself. Ordered: more includes less.

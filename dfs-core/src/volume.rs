@@ -27,6 +27,8 @@ pub fn initial_rows(now: Timestamp) -> Effects {
         content: 0,
         xattrs: 0,
         target: Vec::new(),
+        quota: Ino(0),
+        charged: 0,
     };
     let mut effects = Effects {
         inodes: 1,

@@ -6,6 +6,7 @@ use super::seal::{Batch, Part};
 use crate::channel::Backoff;
 use crate::figures;
 use crate::inode::Inode;
+use crate::inode::content::Content;
 use crate::observe::request;
 use crate::wait::Patience;
 use dfs_core::error::{FsError, FsResult};
@@ -41,8 +42,12 @@ impl Data {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tick.tick().await;
+            let wanted = tokio::select! {
+                _ = tick.tick() => false,
+                () = self.caches.promises.wanted.notified() => true,
+            };
             self.flush_aged();
+            self.caches.promises.return_unused(&self.session, wanted);
             for ino in self.caches.table.sweep() {
                 self.session.tell_held(ino, LeaseMode::None, false);
             }
@@ -54,7 +59,8 @@ impl Data {
         let inodes: Vec<Arc<Inode>> = self.pending.lock().values().cloned().collect();
         let mut due = Vec::new();
         for inode in inodes {
-            let state = inode.state.lock();
+            let mut state = inode.state.lock();
+            self.give_back_unneeded(&mut state.content);
             let old = state
                 .content
                 .since
@@ -75,10 +81,24 @@ impl Data {
         self.flush(&due);
     }
 
+    /// Bytes of a quota that a file took and needs no more.
+    fn give_back_unneeded(&self, content: &mut Content) {
+        let (quota, bytes) = content.unneeded();
+        self.caches.promises.give_back(quota, bytes);
+    }
+
+    /// The same for all files, at once.
+    pub fn give_back_all_unneeded(&self) {
+        for inode in self.all_pending() {
+            self.give_back_unneeded(&mut inode.state.lock().content);
+        }
+    }
+
     fn forget_pending(&self, inode: &Inode) {
         let mut pending = self.pending.lock();
         // Looked at again under the lock: a writer may have come between.
-        let state = inode.state.lock();
+        let mut state = inode.state.lock();
+        self.give_back_unneeded(&mut state.content);
         if state.content.is_clean() && state.atime.is_none() {
             pending.remove(&inode.ino);
         }
@@ -274,6 +294,7 @@ impl Data {
         if was_there && lost.is_none() {
             state.content.error = None;
         }
+        self.give_back_unneeded(&mut state.content);
         drop(state);
         if was_there {
             self.caches.budget.give_back(part.flight.bytes);

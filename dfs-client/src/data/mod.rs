@@ -11,6 +11,7 @@ pub(crate) mod flight;
 mod flush;
 mod levels;
 mod pieces;
+mod promises;
 mod readahead;
 mod seal;
 pub(crate) mod stock;
@@ -20,6 +21,7 @@ pub(crate) use budget::Budget;
 pub(crate) use disk_cache::DiskCache;
 pub use levels::CacheCounters;
 pub(crate) use pieces::{Piece, pieces};
+pub(crate) use promises::Promises;
 pub(crate) use readahead::Readahead;
 
 use crate::channel::Pool;

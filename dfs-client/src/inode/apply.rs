@@ -4,8 +4,8 @@
 use super::recall::Recalled;
 use super::release::Releases;
 use super::{Inode, State, Table};
-use crate::data::Budget;
 use crate::data::stock::Stock;
+use crate::data::{Budget, Promises};
 use crate::locks::Locks;
 use crate::session::Events;
 use dfs_core::error::{FsError, FsResult};
@@ -24,6 +24,7 @@ pub(crate) struct Caches {
     pub locks: Locks,
     pub stock: Stock,
     pub budget: Arc<Budget>,
+    pub promises: Promises,
     pub releases: Releases,
     /// To the threads that serve recalls.
     pub recalls: std::sync::mpsc::Sender<Recalled>,
@@ -79,8 +80,13 @@ impl Events for Caches {
         });
     }
 
+    fn promises_wanted(&self) {
+        self.promises.wanted.notify_one();
+    }
+
     fn ended(&self) {
         self.stock.clear();
+        self.promises.clear();
         self.locks.clear();
         let mut known = Vec::new();
         for inode in self.table.all() {

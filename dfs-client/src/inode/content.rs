@@ -4,12 +4,12 @@
 use crate::data::dirty::Dirty;
 use crate::data::flight::Flight;
 use dfs_core::error::FsError;
+use dfs_core::ids::Ino;
 use dfs_core::types::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-#[derive(Default)]
 pub(crate) struct Content {
     pub dirty: Dirty,
     /// When the oldest dirty byte was written.
@@ -27,14 +27,45 @@ pub(crate) struct Content {
     pub error: Option<FsError>,
     /// Counts failed attempts to flush.
     pub failures: u64,
+    /// The quota that the bytes below were taken from, while anything is not committed.
+    pub quota: Ino,
+    /// Bytes of the quota that were taken for what is not committed.
+    pub taken: u64,
     /// Counts losses of written data; each handle reports each once.
     pub losses: u64,
+}
+
+impl Default for Content {
+    fn default() -> Content {
+        Content {
+            dirty: Dirty::default(),
+            since: None,
+            flights: VecDeque::new(),
+            sealed: 0,
+            mtime: Timestamp::default(),
+            kill_suidgid: false,
+            hold: 0,
+            error: None,
+            failures: 0,
+            quota: Ino(0),
+            taken: 0,
+            losses: 0,
+        }
+    }
 }
 
 impl Content {
     /// Everything written is committed.
     pub fn is_clean(&self) -> bool {
         self.dirty.is_empty() && self.flights.is_empty()
+    }
+
+    /// Bytes of the quota that are not needed any more: what is not committed can grow the file by its own length
+    /// at most. They count as given back.
+    pub fn unneeded(&mut self) -> (Ino, u64) {
+        let unneeded = self.taken.saturating_sub(self.bytes());
+        self.taken -= unneeded;
+        (self.quota, unneeded)
     }
 
     /// Bytes that are not committed.

@@ -3,7 +3,7 @@
 //! whoever has a state locked must not call the session.
 
 pub(crate) mod apply;
-mod content;
+pub(crate) mod content;
 mod ranges;
 pub(crate) mod recall;
 pub(crate) mod release;

@@ -46,6 +46,8 @@ pub(crate) trait Events: Send + Sync + 'static {
     fn recalled(&self, ino: Ino, keep: LeaseMode, number: u64, taken: bool);
     /// Leases are not trusted at present: others may get them soon.
     fn distrusted(&self);
+    /// What quotas have promised and is not used is to be returned.
+    fn promises_wanted(&self);
     /// The session is gone: leases, locks and uncommitted chunk ids with it. A new one begins.
     fn ended(&self);
     /// Leases and locks to claim again after a reconnect.

@@ -247,6 +247,7 @@ fn receive(session: &Session, message: v1::ServerMessage) -> Option<Broken> {
             *current = Arc::new(current.updated(map));
         }
         Message::Refused(refused) => return Some(refusal(refused)),
+        Message::ReturnPromises(_) => events.promises_wanted(),
         Message::Heartbeat(beat) => session.trust.echo(beat.number),
         Message::Welcome(_) => {}
     }

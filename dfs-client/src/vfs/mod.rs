@@ -11,6 +11,7 @@ mod lookup;
 mod mount;
 mod namespace;
 mod open;
+mod quota;
 mod read;
 mod space;
 mod statfs;

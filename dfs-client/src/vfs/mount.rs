@@ -51,6 +51,7 @@ impl Vfs {
             locks: Locks::default(),
             stock: Stock::default(),
             budget: Arc::new(Budget::default()),
+            promises: Default::default(),
             releases: Default::default(),
             recalls,
         });

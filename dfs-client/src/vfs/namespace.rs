@@ -99,6 +99,7 @@ impl Vfs {
             RenameMode::Replace => self.expect(&new_parent, new_name, patience)?,
             RenameMode::NoReplace | RenameMode::Exchange => None,
         };
+        self.settle_before_move(&parent, name, &new_parent, patience)?;
         let rename = Rename {
             parent: parent.ino,
             name: name.to_vec(),

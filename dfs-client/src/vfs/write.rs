@@ -30,6 +30,21 @@ impl WriteHow {
     }
 }
 
+/// What came of an attempt to write into memory.
+enum Written {
+    /// Bytes written, and bytes dirty in the file.
+    Done(usize, u64),
+    NoLease,
+    /// The file has moved to another quota, and what was written before belongs to the old one.
+    OtherQuota,
+    /// So many bytes are not promised by the quota.
+    NoPromise {
+        quota: Ino,
+        offset: u64,
+        len: u64,
+    },
+}
+
 impl Vfs {
     /// Writes at `offset`, or at the end with `O_APPEND`; with `O_SYNC` or `O_DSYNC` it is durable on return.
     pub fn write(
@@ -54,11 +69,19 @@ impl Vfs {
             self.data.flush(&self.data.all_pending());
             self.caches.budget.wait(patience)?;
         }
+        let mut granted = None;
         let (written, dirty) = loop {
-            if let Some(done) = self.write_here(&handle, offset, data, how)? {
-                break done;
+            match self.write_here(&handle, offset, data, how, &mut granted)? {
+                Written::Done(written, dirty) => break (written, dirty),
+                Written::NoLease => {
+                    let len = data.len() as u64;
+                    self.wait_for_exclusive(&handle, offset, len, how, patience)?;
+                }
+                Written::OtherQuota => self.data.flush_and_wait(&handle.inode, patience)?,
+                Written::NoPromise { quota, offset, len } => {
+                    granted = self.promise(&handle.inode, quota, (offset, len), patience)?;
+                }
             }
-            self.wait_for_exclusive(&handle, offset, data.len() as u64, how, patience)?;
         };
         self.data.note_pending(&handle.inode);
         if dirty >= u64::from(CHUNK_MAX) {
@@ -71,20 +94,23 @@ impl Vfs {
         Ok(written)
     }
 
-    /// Into memory: bytes written and bytes dirty. `None` without the lease.
+    /// Into memory. `granted` is what the write can grow the file by, where that was looked up.
     fn write_here(
         &self,
         handle: &Handle,
         offset: u64,
         data: &[u8],
         how: WriteHow,
-    ) -> FsResult<Option<(usize, u64)>> {
+        granted: &mut Option<u64>,
+    ) -> FsResult<Written> {
         let mut state = handle.inode.state.lock();
         // What the kernel writes back for a recall belongs before it.
         if !self.holds(&state, LeaseMode::Exclusive) || state.recalling > 0 && !how.from_cache {
-            return Ok(None);
+            return Ok(Written::NoLease);
         }
-        let Some(attr) = state.attr() else { return Ok(None) };
+        let Some(attr) = state.attr() else {
+            return Ok(Written::NoLease);
+        };
         handle.check_losses(state.content.losses)?;
         if let Some(error) = state.content.error {
             return Err(error);
@@ -106,7 +132,24 @@ impl Vfs {
             return Err(FsError::FileTooLarge);
         }
         let data = &data[..data.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
+        let len = data.len() as u64;
+        if attr.quota != Ino(0) {
+            let quota = attr.quota;
+            if state.content.quota != quota && !state.content.is_clean() {
+                return Ok(Written::OtherQuota);
+            }
+            if !self.caches.promises.take(quota, granted.unwrap_or(len)) {
+                return Ok(Written::NoPromise { quota, offset, len });
+            }
+            state.content.quota = quota;
+        }
         let grown = state.content.dirty.write(offset, data);
+        if attr.quota != Ino(0) {
+            let taken = granted.unwrap_or(len);
+            let needed = taken.min(grown);
+            state.content.taken += needed;
+            self.caches.promises.give_back(attr.quota, taken - needed);
+        }
         self.caches.budget.take(grown);
         state.content.since.get_or_insert_with(Instant::now);
         state.content.mtime = now();
@@ -115,7 +158,7 @@ impl Vfs {
         if std::mem::take(&mut state.fresh) {
             handle.inode.changed.notify_all();
         }
-        Ok(Some((data.len(), dirty)))
+        Ok(Written::Done(data.len(), dirty))
     }
 
     fn wait_for_exclusive(

@@ -50,13 +50,15 @@ impl Checker {
             }
         }
         self.judge_orphans();
+        self.judge_trash();
+        self.judge_quotas();
         self.judge_contents();
         self.judge_chunks();
         self.judge_counters();
         self.problems
     }
 
-    fn place(&self, ino: Ino) -> String {
+    pub(super) fn place(&self, ino: Ino) -> String {
         match self.path(ino) {
             Some(path) => format!("{path} (inode {ino})"),
             None => format!("inode {ino}"),
@@ -114,7 +116,7 @@ impl Checker {
             self.problem(ProblemKind::DanglingEntry, place.clone(), detail);
         }
         let named = inode.names > 0 || ino == Ino::ROOT;
-        if !named && !self.orphans.contains_key(&ino) {
+        if !named && !self.orphans.contains_key(&ino) && !self.trash.contains_key(&ino) {
             let detail = "no name leads to it and nobody holds it open".to_owned();
             self.problem(ProblemKind::Unreachable, place.clone(), detail);
         }

@@ -3,6 +3,7 @@
 //! elsewhere. Memory grows with the number of inodes and chunks.
 
 mod judge;
+mod space;
 #[cfg(test)]
 mod tests;
 
@@ -10,9 +11,9 @@ use crate::ids::{ChunkId, Ino, NodeId, SessionId};
 use crate::keys::{self, Key};
 use crate::rows::{
     ChunkRow, CounterRow, DentryRow, ExtentRow, GarbageRow, HeldRow, InodeRow, MissingRow, NodeRow,
-    OrphanRow, PlanRow, PurgeRow, RangeRow, ReplyRow, SessionRow, SetRow, XattrRow,
+    OrphanRow, PlanRow, PurgeRow, QuotaRow, RangeRow, ReplyRow, SessionRow, SetRow, SettingRow, XattrRow,
 };
-use crate::types::{Extent, FileKind};
+use crate::types::{Extent, FileKind, Timestamp};
 use crate::view::ViewError;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -52,6 +53,10 @@ pub enum ProblemKind {
     ChunkState,
     /// Xattrs of an inode that does not exist, or miscounted.
     Xattrs,
+    /// A trash row of an inode that is absent or in use.
+    Trash,
+    /// A quota does not count what is there, or an inode is in another quota than its directory.
+    Quota,
     /// The volume's counters disagree with the rows.
     Counters,
 }
@@ -92,6 +97,9 @@ struct Stored {
     content: u64,
     parent: Ino,
     xattrs: u32,
+    ctime: Timestamp,
+    quota: Ino,
+    charged: u64,
 }
 
 /// The extents of one content of an inode.
@@ -99,6 +107,7 @@ struct Stored {
 struct Content {
     end: u64,
     blocks: u64,
+    bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -123,6 +132,12 @@ pub struct Checker {
     held: BTreeSet<(SessionId, Ino)>,
     purges: BTreeSet<(Ino, u64)>,
     counters: BTreeMap<Vec<u8>, u64>,
+    trash: BTreeMap<Ino, Timestamp>,
+    quotas: BTreeMap<Ino, QuotaRow>,
+    /// Bytes promised to sessions, by the quota that they asked.
+    reserved: BTreeMap<Ino, u64>,
+    /// Some directory's entries are still to be given to a quota.
+    walking: bool,
     /// Entries whose kind is compared at the end: (parent, name, inode, kind).
     kinds: Vec<(Ino, Vec<u8>, Ino, FileKind)>,
     problems: Vec<Problem>,
@@ -197,6 +212,10 @@ impl Checker {
             Key::Counter(name) => {
                 self.counters.insert(name, CounterRow::decode(key, value)?.value);
             }
+            key_of_space @ (Key::Trash { .. } | Key::Quota(_) | Key::Reserved { .. } | Key::Walk { .. }) => {
+                self.take_space(key_of_space, key, value)?;
+            }
+            Key::Setting(_) => drop(SettingRow::decode(key, value)?),
             Key::Range { .. } => drop(RangeRow::decode(key, value)?),
             Key::Session(_) => drop(SessionRow::decode(key, value)?),
             Key::Reply { .. } => drop(ReplyRow::decode(key, value)?),
@@ -216,6 +235,9 @@ impl Checker {
             content: row.content,
             parent: row.parent,
             xattrs: row.xattrs,
+            ctime: row.ctime,
+            quota: row.quota,
+            charged: row.charged,
         });
     }
 
@@ -238,6 +260,7 @@ impl Checker {
         let overlaps = extent.offset < seen.end;
         seen.end = end;
         seen.blocks += extent.len.div_ceil(512);
+        seen.bytes += extent.len;
         if overlaps {
             let detail = format!("extents overlap at byte {}", extent.offset);
             self.problem(ProblemKind::Extents, format!("inode {ino}"), detail);

@@ -203,6 +203,7 @@ fn orphans() {
     let holders = OrphanRow {
         holders: vec![session],
         linkable: false,
+        origin: None,
     };
     let orphan = |rows: &mut Rows| {
         rows.0.rows.remove(&keys::dentry(DIR, b"file"));

@@ -28,7 +28,7 @@ pub(super) fn commit(tx: &mut Tx<'_>, commit: &Commit) -> Outcome<Reply> {
     Ok(Reply::Done)
 }
 
-fn add_chunk(tx: &mut Tx<'_>, chunk: &NewChunk) -> Outcome<()> {
+pub(super) fn add_chunk(tx: &mut Tx<'_>, chunk: &NewChunk) -> Outcome<()> {
     let id = chunk.id;
     if id.set == SetId(0) || chunk.len == 0 || chunk.len > CHUNK_MAX {
         return Err(FsError::Invalid.into());

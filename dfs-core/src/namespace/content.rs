@@ -90,22 +90,30 @@ impl Tx<'_> {
         self.apply_edit(ino, content, extents::cut(&existing, start, end))
     }
 
-    fn apply_edit(&mut self, ino: Ino, content: u64, (removed, added): Edit) -> Outcome<()> {
+    /// Takes extents away and puts others in their place.
+    pub fn apply_edit(&mut self, ino: Ino, content: u64, (removed, added): Edit) -> Outcome<()> {
         // References first rise, then fall: a chunk that is split is never unreferenced in between.
-        let mut blocks = self.change(ino)?.blocks;
+        let row = self.change(ino)?;
+        let (mut blocks, mut charged) = (row.blocks, row.charged);
         for extent in &added {
             self.refer(extent)?;
             blocks += sectors(extent);
+            charged += extent.len;
         }
         for extent in &removed {
             self.unrefer(extent)?;
             blocks = blocks.saturating_sub(sectors(extent));
+            charged = charged.saturating_sub(extent.len);
             self.delete(keys::extent(ino, content, extent.end()));
         }
         for extent in &added {
             self.put(keys::extent(ino, content, extent.end()), &ExtentRow::of(extent));
         }
-        self.change(ino)?.blocks = blocks;
+        let row = self.change(ino)?;
+        row.blocks = blocks;
+        if row.quota != Ino(0) {
+            row.charged = charged;
+        }
         Ok(())
     }
 
@@ -130,6 +138,7 @@ impl Tx<'_> {
         let row = self.change(ino)?;
         row.content += 1;
         row.blocks = 0;
+        row.charged = 0;
         let kept = stays
             .iter()
             .filter_map(|extent| extents::clip(extent, 0, start))

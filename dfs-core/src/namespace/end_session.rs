@@ -4,7 +4,7 @@ use super::tx::{Outcome, Tx};
 use crate::ids::SessionId;
 use crate::keys::{self, Key};
 use crate::op::Reply;
-use crate::rows::{HeldRow, RangeRow, ReplyRow};
+use crate::rows::{HeldRow, RangeRow, ReplyRow, ReservedRow};
 
 /// Most orphans and rows that one step removes, so that no record grows without bound. A session with more
 /// answers `Progress { more: true }` and is ended by asking again; its own row goes last.
@@ -19,6 +19,13 @@ pub(super) fn end(tx: &mut Tx<'_>, session: SessionId) -> Outcome<Reply> {
             tx.release_orphan(ino, session)?;
         }
         tx.delete(key);
+    }
+    let promised = tx.scan::<ReservedRow>(&keys::prefix::reserved_by(session), left)?;
+    left -= promised.len();
+    for (key, _) in promised {
+        if let Some(Key::Reserved { quota, .. }) = keys::parse(&key) {
+            tx.promise(session, quota, 0)?;
+        }
     }
     let ranges = tx.scan::<RangeRow>(&keys::prefix::ranges_of(session), left)?;
     left -= ranges.len();

@@ -10,7 +10,7 @@ use crate::rows::OrphanRow;
 use crate::types::LINK_MAX;
 
 pub(super) fn link(tx: &mut Tx<'_>, ino: Ino, parent: Ino, name: &[u8]) -> Outcome<Reply> {
-    tx.living_dir(parent)?;
+    let quota = tx.living_dir(parent)?.quota;
     check_name(name)?;
     if is_dots(name) || tx.entry(parent, name)?.is_some() {
         return Err(FsError::Exists.into());
@@ -28,6 +28,12 @@ pub(super) fn link(tx: &mut Tx<'_>, ino: Ino, parent: Ino, name: &[u8]) -> Outco
             Some(orphan) if orphan.linkable => tx.remove_orphan(ino, &orphan),
             _ => return Err(FsError::NotFound.into()),
         }
+    }
+    match nlink {
+        0 => tx.adopt(ino, quota)?,
+        // It would be in two quotas.
+        _ if tx.inode(ino)?.quota != quota => return Err(FsError::CrossDevice.into()),
+        _ => {}
     }
     let now = tx.ctx.now;
     let row = tx.change(ino)?;

@@ -6,7 +6,7 @@ use super::tx::{Outcome, Tx};
 use crate::error::FsError;
 use crate::ids::Ino;
 use crate::op::{Make, Reply};
-use crate::rows::{DentryRow, InodeRow};
+use crate::rows::{DentryRow, InodeRow, OrphanRow};
 use crate::types::{Credentials, FileKind, SYMLINK_MAX};
 
 const SET_GID: u32 = 0o2000;
@@ -85,7 +85,12 @@ pub(super) fn make_temp(
     let ino = tx.create(InodeRow { nlink: 0, ..row });
     give_lists(tx, ino, inherited)?;
     let session = tx.ctx.session;
-    tx.put_orphan(ino, vec![session], true);
+    let orphan = OrphanRow {
+        holders: vec![session],
+        linkable: true,
+        origin: None,
+    };
+    tx.put_orphan(ino, &orphan);
     Ok(Reply::Entry {
         attr: created_attr(tx, ino)?,
         created: true,
@@ -113,6 +118,7 @@ fn new_inode(
     let dir = tx.inode(parent)?;
     let inherits_group = dir.mode & SET_GID != 0;
     let gid = if inherits_group { dir.gid } else { who.gid };
+    let quota = dir.quota;
     let (mut mode, inherited) = match kind {
         FileKind::Symlink => (0o777, Inherited::default()),
         FileKind::Directory => permissions(tx, parent, mode & DIR_MODE, umask, true)?,
@@ -140,6 +146,8 @@ fn new_inode(
         content: 0,
         xattrs: 0,
         target: Vec::new(),
+        quota,
+        charged: 0,
     };
     Ok((row, inherited))
 }

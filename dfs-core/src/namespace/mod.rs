@@ -16,12 +16,16 @@ mod lookup;
 mod make;
 mod names;
 mod purge;
+mod quota;
+mod quota_walk;
 mod read_dir;
 mod release;
+mod relocate;
 mod removal;
 mod rename;
 mod set_attr;
 mod set_xattr;
+mod trash;
 mod tx;
 mod unlink;
 
@@ -30,12 +34,18 @@ use crate::ids::SessionId;
 use crate::op::{Op, Reply};
 use crate::types::LeaseMode;
 use crate::view::{Context, Effects, Execution, View, ViewError};
+use quota::Charging;
 use tx::{Fault, Outcome, Tx};
 
 /// Executes one operation: the reply or the refusal, the change of the state, and the inodes whose leases are
 /// concerned. A refused operation changes nothing; what it looked at or would have changed counts as read.
 pub fn execute(view: &dyn View, ctx: &Context<'_>, op: &Op) -> Result<Execution, ViewError> {
     let mut tx = Tx::new(view, ctx);
+    tx.charging = match op {
+        Op::Commit(_) => Charging::Promised,
+        Op::WalkQuota { .. } => Charging::Unlimited,
+        _ => Charging::Limited,
+    };
     match run(&mut tx, op) {
         Ok(reply) => match tx.finish() {
             Ok((effects, reads, writes)) => Ok(Execution {
@@ -87,6 +97,7 @@ fn run(tx: &mut Tx<'_>, op: &Op) -> Outcome<Reply> {
         Op::GetXattr { ino, name } => get_xattr::get(tx, *ino, name),
         Op::ListXattr { ino } => get_xattr::list(tx, *ino),
         Op::GetExtents { ino, offset, len } => read_dir::get_extents(tx, *ino, *offset, *len),
+        Op::GetQuota { ino } => quota::get(tx, *ino),
         Op::StatFs => Ok(Reply::Usage(tx.ctx.usage)),
         Op::Acquire { ino, mode } => {
             let attr = tx.attr(*ino)?;
@@ -132,9 +143,26 @@ fn run(tx: &mut Tx<'_>, op: &Op) -> Outcome<Reply> {
         } => copy_range::copy(tx, (*src, *src_offset), (*dst, *dst_offset), *len),
         Op::Release { inos } => release::release(tx, inos),
         Op::AllocChunks { count, avoid } => alloc_chunks::alloc(tx, *count, avoid),
+        Op::ReserveQuota { quota, bytes } => quota::reserve(tx, *quota, *bytes),
+        op => run_own(tx, op),
+    }
+}
+
+/// The coordinator's own work.
+fn run_own(tx: &mut Tx<'_>, op: &Op) -> Outcome<Reply> {
+    match op {
         Op::Purge { limit } => purge::purge(tx, *limit),
         Op::EndSession { session } => end_session::end(tx, SessionId(*session)),
         Op::ForgetGarbage { chunks } => garbage::forget(tx, chunks),
         Op::SetMissing { chunk, node, missing } => garbage::set_missing(tx, *chunk, *node, *missing),
+        Op::SetSetting { name, value } => trash::set(tx, name, *value),
+        Op::Restore { ino, to } => trash::restore(tx, *ino, to.as_ref()),
+        Op::EmptyTrash { before, limit } => trash::empty(tx, *before, *limit),
+        Op::Discard { ino } => trash::discard(tx, *ino),
+        Op::SetQuota { dir, bytes, inodes } => quota::set(tx, *dir, *bytes, *inodes),
+        Op::RemoveQuota { dir } => quota::remove(tx, *dir),
+        Op::WalkQuota { limit } => quota_walk::walk(tx, *limit),
+        Op::Relocate(relocate) => relocate::relocate(tx, relocate),
+        _ => Err(FsError::NotSupported.into()),
     }
 }

@@ -4,7 +4,7 @@
 use super::tx::{Outcome, Tx};
 use crate::ids::{Ino, SessionId};
 use crate::keys;
-use crate::rows::{HeldRow, OrphanRow, XattrRow};
+use crate::rows::{HeldRow, Origin, OrphanRow, XattrRow};
 
 /// What the caller of a removal knows about the inode it removes.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,8 @@ impl Expected {
 impl Tx<'_> {
     /// One name of the inode is gone (its entry is removed by the caller). Returns whether the calling session
     /// now holds an orphan.
-    pub fn drop_link(&mut self, ino: Ino, expected: Expected) -> Outcome<bool> {
+    /// `from` is the entry that was removed.
+    pub fn drop_link(&mut self, ino: Ino, from: (Ino, &[u8]), expected: Expected) -> Outcome<bool> {
         let now = self.ctx.now;
         let row = self.change(ino)?;
         row.ctime = now;
@@ -48,22 +49,28 @@ impl Tx<'_> {
                 holders.push(me);
             }
         }
+        let origin = self.origin(from)?;
         if holders.is_empty() {
-            self.free_inode(ino)?;
+            self.let_go(ino, origin)?;
             return Ok(false);
         }
         holders.sort();
         holders.dedup();
         let mine = holders.contains(&me);
-        self.put_orphan(ino, holders, false);
+        let orphan = OrphanRow {
+            holders,
+            linkable: false,
+            origin,
+        };
+        self.put_orphan(ino, &orphan);
         Ok(mine)
     }
 
-    pub fn put_orphan(&mut self, ino: Ino, holders: Vec<SessionId>, linkable: bool) {
-        for session in &holders {
+    pub fn put_orphan(&mut self, ino: Ino, orphan: &OrphanRow) {
+        for session in &orphan.holders {
             self.put(keys::held(*session, ino), &HeldRow);
         }
-        self.put(keys::orphan(ino), &OrphanRow { holders, linkable });
+        self.put(keys::orphan(ino), orphan);
     }
 
     /// The inode has a name again.
@@ -83,15 +90,23 @@ impl Tx<'_> {
         orphan.holders.retain(|holder| *holder != session);
         if orphan.holders.is_empty() {
             self.delete(keys::orphan(ino));
-            self.free_inode(ino)?;
+            self.let_go(ino, orphan.origin)?;
         } else {
             self.put(keys::orphan(ino), &orphan);
         }
         Ok(true)
     }
 
+    /// Nobody can reach the inode any more: the trash takes it, or it is freed.
+    fn let_go(&mut self, ino: Ino, origin: Option<Origin>) -> Outcome<()> {
+        match origin {
+            Some(origin) => self.enter_trash(ino, origin),
+            None => self.free_inode(ino),
+        }
+    }
+
     /// Removes the inode with its xattrs and content.
-    fn free_inode(&mut self, ino: Ino) -> Outcome<()> {
+    pub fn free_inode(&mut self, ino: Ino) -> Outcome<()> {
         let Some(row) = self.peek(ino)?.cloned() else {
             return Ok(());
         };

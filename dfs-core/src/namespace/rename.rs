@@ -78,9 +78,11 @@ fn replace(tx: &mut Tx<'_>, rename: &Rename, source: DentryRow, target: Option<D
             _ => {}
         }
         tx.remove_entry(rename.new_parent, &rename.new_name, target.kind)?;
-        let orphan = tx.drop_link(target.ino, Expected::of(rename.expect, target.ino))?;
+        let from = (rename.new_parent, &rename.new_name[..]);
+        let orphan = tx.drop_link(target.ino, from, Expected::of(rename.expect, target.ino))?;
         replaced = Some((target.ino, orphan));
     }
+    tx.carry_over(source.ino, rename.parent, rename.new_parent)?;
     tx.remove_entry(rename.parent, &rename.name, source.kind)?;
     touch(tx, source.ino)?;
     tx.add_entry(rename.new_parent, &rename.new_name, source.ino, source.kind)?;
@@ -88,6 +90,8 @@ fn replace(tx: &mut Tx<'_>, rename: &Rename, source: DentryRow, target: Option<D
 }
 
 fn exchange(tx: &mut Tx<'_>, rename: &Rename, source: DentryRow, target: DentryRow) -> Outcome<Reply> {
+    tx.carry_over(source.ino, rename.parent, rename.new_parent)?;
+    tx.carry_over(target.ino, rename.new_parent, rename.parent)?;
     tx.remove_entry(rename.parent, &rename.name, source.kind)?;
     tx.remove_entry(rename.new_parent, &rename.new_name, target.kind)?;
     touch(tx, source.ino)?;

@@ -1,11 +1,12 @@
 //! The transaction of one operation: reads through the view and its own writes, counts references, tracks which
 //! inodes were read and written. Every operation works on it; only `execute` makes and finishes one.
 
+use super::quota::{Charge, Charging};
 use crate::error::FsError;
 use crate::ids::{ChunkId, Ino};
 use crate::keys::{self, KeyRange};
-use crate::rows::{ChunkRow, GarbageRow, InodeRow, MissingRow, Row};
-use crate::types::{Attr, Extent};
+use crate::rows::{ChunkRow, GarbageRow, InodeRow, MissingRow, Row, TrashRow};
+use crate::types::{Attr, Extent, Timestamp};
 use crate::view::{Context, Effects, View, ViewError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -35,6 +36,10 @@ pub(super) type Outcome<T> = Result<T, Fault>;
 #[derive(Debug)]
 struct Slot<T> {
     row: Option<T>,
+    /// The quota and the bytes that it was charged for when it was loaded.
+    before: Option<Charge>,
+    /// When it was last changed before this operation.
+    changed: Option<Timestamp>,
     dirty: bool,
 }
 
@@ -53,6 +58,7 @@ pub(super) struct Tx<'a> {
     inodes: BTreeMap<Ino, Slot<InodeRow>>,
     chunks: BTreeMap<ChunkId, ChunkSlot>,
     inode_count: i64,
+    pub charging: Charging,
     pub reads: BTreeSet<Ino>,
     pub writes: BTreeSet<Ino>,
 }
@@ -66,6 +72,7 @@ impl<'a> Tx<'a> {
             inodes: BTreeMap::new(),
             chunks: BTreeMap::new(),
             inode_count: 0,
+            charging: Charging::Limited,
             reads: BTreeSet::new(),
             writes: BTreeSet::new(),
         }
@@ -150,7 +157,15 @@ impl<'a> Tx<'a> {
     fn load(&mut self, ino: Ino) -> Outcome<&mut Slot<InodeRow>> {
         if !self.inodes.contains_key(&ino) {
             let row = self.get(&keys::inode(ino))?;
-            self.inodes.insert(ino, Slot { row, dirty: false });
+            let before = row.as_ref().and_then(Charge::of);
+            let changed = row.as_ref().map(|row: &InodeRow| row.ctime);
+            let slot = Slot {
+                row,
+                before,
+                changed,
+                dirty: false,
+            };
+            self.inodes.insert(ino, slot);
         }
         Ok(self.inodes.get_mut(&ino).expect("just loaded"))
     }
@@ -189,6 +204,8 @@ impl<'a> Tx<'a> {
             ino,
             Slot {
                 row: Some(row),
+                before: None,
+                changed: None,
                 dirty: true,
             },
         );
@@ -196,13 +213,16 @@ impl<'a> Tx<'a> {
         ino
     }
 
-    /// Removes the inode's row; its other rows are the caller's.
+    /// Removes the inode's row (which was looked at); its other rows are the caller's.
     pub fn destroy(&mut self, ino: Ino) {
         self.writes.insert(ino);
+        let before = self.inodes.get(&ino).and_then(|slot| slot.before);
         self.inodes.insert(
             ino,
             Slot {
                 row: None,
+                before,
+                changed: None,
                 dirty: true,
             },
         );
@@ -278,7 +298,15 @@ impl<'a> Tx<'a> {
                 bytes += i64::from(kept) - i64::from(slot.counted);
             }
         }
-        for (ino, slot) in std::mem::take(&mut self.inodes) {
+        let inodes = std::mem::take(&mut self.inodes);
+        let charges = inodes.values().filter(|slot| slot.dirty).map(|slot| {
+            let after = slot.row.as_ref().and_then(Charge::of);
+            (slot.before, after)
+        });
+        let charges = charges.collect::<Vec<_>>();
+        self.settle_quotas(&charges)?;
+        for (ino, mut slot) in inodes {
+            self.keep_in_trash(ino, &mut slot)?;
             if slot.dirty {
                 self.rows
                     .insert(keys::inode(ino), slot.row.map(|row| row.encode()));
@@ -293,6 +321,19 @@ impl<'a> Tx<'a> {
             self.reads,
             self.writes,
         ))
+    }
+
+    /// What a client still tells of an inode in the trash (late content, access times) must not hide it there: its
+    /// place in the trash is its change time.
+    fn keep_in_trash(&self, ino: Ino, slot: &mut Slot<InodeRow>) -> Outcome<()> {
+        let (Some(row), Some(changed)) = (slot.row.as_mut(), slot.changed) else {
+            return Ok(());
+        };
+        let told = slot.dirty && row.nlink == 0 && row.ctime != changed;
+        if told && self.get::<TrashRow>(&keys::trash(changed, ino))?.is_some() {
+            row.ctime = changed;
+        }
+        Ok(())
     }
 
     /// Writes a changed chunk's row, or makes it garbage: the bytes it still counts for.

@@ -19,7 +19,8 @@ pub(super) fn unlink(tx: &mut Tx<'_>, unlink: &Unlink) -> Outcome<Reply> {
         return Err(FsError::IsDirectory.into());
     }
     tx.remove_entry(unlink.parent, &unlink.name, entry.kind)?;
-    let orphan = tx.drop_link(entry.ino, Expected::of(unlink.expect, entry.ino))?;
+    let from = (unlink.parent, &unlink.name[..]);
+    let orphan = tx.drop_link(entry.ino, from, Expected::of(unlink.expect, entry.ino))?;
     Ok(Reply::Removed {
         ino: entry.ino,
         orphan,
@@ -42,7 +43,7 @@ pub(super) fn rmdir(tx: &mut Tx<'_>, parent: Ino, name: &[u8], held: bool) -> Ou
         return Err(FsError::NotEmpty.into());
     }
     tx.remove_entry(parent, name, entry.kind)?;
-    let orphan = tx.drop_link(entry.ino, Expected::Held(held))?;
+    let orphan = tx.drop_link(entry.ino, (parent, name), Expected::Held(held))?;
     Ok(Reply::Removed {
         ino: entry.ino,
         orphan,

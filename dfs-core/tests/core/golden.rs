@@ -1,5 +1,6 @@
 //! What is on disks: the bytes of keys, rows, frames and records. A change here is a new version.
 
+use crate::golden_space::keys_of_space;
 use dfs_core::error::FsError;
 use dfs_core::frame::{self, Frame};
 use dfs_core::ids::*;
@@ -19,7 +20,7 @@ fn unhex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -27,10 +28,10 @@ const CHUNK: ChunkId = ChunkId {
     set: SetId(2),
     seq: 3,
 };
-const SESSION: SessionId = SessionId(0x0102);
+pub const SESSION: SessionId = SessionId(0x0102);
 
 /// Keys, their bytes, and what they parse to.
-type Cases = Vec<(Vec<u8>, String, Key)>;
+pub type Cases = Vec<(Vec<u8>, String, Key)>;
 
 fn keys_of_files_and_chunks() -> Cases {
     vec![
@@ -151,11 +152,14 @@ fn keys_of_the_volume() -> Cases {
 #[test]
 fn keys_have_these_bytes() {
     let (first, last) = keys::prefix::all();
-    for (key, bytes, parsed) in keys_of_files_and_chunks().into_iter().chain(keys_of_the_volume()) {
+    for (key, bytes, parsed) in [keys_of_files_and_chunks(), keys_of_the_volume(), keys_of_space()]
+        .into_iter()
+        .flatten()
+    {
         assert_eq!(hex(&key), bytes);
         assert_eq!(keys::parse(&key), Some(parsed));
         assert!(first <= key && key < last);
-        if ![b'd', b'x', b'u'].contains(&key[0]) {
+        if ![b'd', b'x', b'u', b'v'].contains(&key[0]) {
             assert_eq!(keys::parse(&key[..key.len() - 1]), None);
             assert_eq!(keys::parse(&[&key[..], &[0]].concat()), None);
         }
@@ -187,7 +191,7 @@ fn ranges_end_where_the_next_begins() {
     assert!(start <= key && key < end);
 }
 
-fn inode() -> InodeRow {
+pub fn inode() -> InodeRow {
     let time = |secs| Timestamp { secs, nanos: 9 };
     InodeRow {
         kind: FileKind::Symlink,
@@ -208,11 +212,13 @@ fn inode() -> InodeRow {
         content: 11,
         xattrs: 12,
         target: b"t".to_vec(),
+        quota: Ino(0),
+        charged: 0,
     }
 }
 
 /// Bytes as golden, back again, and no damage goes unseen or panics.
-fn row<R: Row + PartialEq + std::fmt::Debug>(row: R, golden: &str) {
+pub fn row<R: Row + PartialEq + std::fmt::Debug>(row: R, golden: &str) {
     let key = keys::inode(Ino(1));
     let bytes = row.encode();
     assert_eq!(hex(&bytes), golden);
@@ -273,6 +279,7 @@ fn rows_of_files_and_chunks_have_these_bytes() {
         OrphanRow {
             holders: vec![SessionId(1)],
             linkable: true,
+            origin: None,
         },
         "01010101",
     );
@@ -378,6 +385,8 @@ proptest! {
             let _ = ExtentRow::decode(bytes, bytes);
             let _ = ChunkRow::decode(bytes, bytes);
             let _ = OrphanRow::decode(bytes, bytes);
+            let _ = TrashRow::decode(bytes, bytes);
+            let _ = QuotaRow::decode(bytes, bytes);
             let _ = SessionRow::decode(bytes, bytes);
             let _ = NodeRow::decode(bytes, bytes);
             let _ = SetRow::decode(bytes, bytes);

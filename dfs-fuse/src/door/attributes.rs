@@ -55,8 +55,8 @@ fn set_time(time: SetTime) -> op::SetTime {
     }
 }
 
-pub fn statfs(vfs: &Vfs, caller: &Caller<'_>, _ino: Ino) -> FsResult<Statistics> {
-    let figures = vfs.statfs(caller)?;
+pub fn statfs(vfs: &Vfs, caller: &Caller<'_>, ino: Ino) -> FsResult<Statistics> {
+    let figures = vfs.statfs(caller, ino)?;
     Ok(Statistics {
         blocks: figures.blocks,
         bfree: figures.bfree,

@@ -132,6 +132,7 @@ mod tests {
             btime: at(14, 15),
             version: 16,
             content_epoch: 17,
+            quota: Ino(18),
         };
         let time = |seconds, nanoseconds| Timestamp { seconds, nanoseconds };
         let expected = Attr {

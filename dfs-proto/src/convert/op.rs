@@ -53,6 +53,7 @@ fn question_to_wire(op: &Op) -> Option<Wire> {
             len,
         }),
         Op::StatFs => Wire::StatFs(v1::StatFs {}),
+        Op::GetQuota { ino } => Wire::GetQuota(v1::GetQuota { ino: ino.0 }),
         Op::Acquire { ino, mode } => Wire::Acquire(v1::Acquire {
             ino: ino.0,
             mode: v1::LeaseMode::from(*mode).into(),
@@ -155,6 +156,10 @@ fn inode_to_wire(op: &Op) -> Option<Wire> {
         Op::AllocChunks { count, avoid } => Wire::AllocChunks(v1::AllocChunks {
             count: *count,
             avoid: avoid.iter().map(|set| set.0).collect(),
+        }),
+        &Op::ReserveQuota { quota, bytes } => Wire::ReserveQuota(v1::ReserveQuota {
+            quota: quota.0,
+            bytes,
         }),
         _ => return None,
     })
@@ -274,6 +279,11 @@ impl TryFrom<v1::Op> for Op {
                 }
             }
             Wire::AllocChunks(m) => alloc_chunks(m)?,
+            Wire::GetQuota(m) => Op::GetQuota { ino: Ino(m.ino) },
+            Wire::ReserveQuota(m) => Op::ReserveQuota {
+                quota: Ino(m.quota),
+                bytes: m.bytes,
+            },
         })
     }
 }

@@ -45,6 +45,8 @@ pub fn reply_to_wire(reply: Reply) -> Option<v1::Result> {
             first,
             count,
         }),
+        Reply::Quota(usage) => Wire::Quota(usage.into()),
+        Reply::Reserved { bytes, room } => Wire::Reserved(v1::Reserved { bytes, room }),
         Reply::Progress { .. } => return None,
     };
     Some(v1::Result { result: Some(result) })
@@ -80,6 +82,11 @@ impl TryFrom<v1::Result> for Reply {
                 attr: attribute(m.attr, "Copied.attr")?,
             },
             Wire::ChunkRange(m) => chunk_range(m)?,
+            Wire::Quota(usage) => Reply::Quota(usage.into()),
+            Wire::Reserved(m) => Reply::Reserved {
+                bytes: m.bytes,
+                room: m.room,
+            },
         })
     }
 }

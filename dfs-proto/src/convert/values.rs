@@ -6,7 +6,7 @@ use crate::v1;
 use dfs_core::chunk::CHUNK_MAX;
 use dfs_core::ids::{ChunkId, Ino};
 use dfs_core::types::{
-    Attr, Credentials, DirEntry, Extent, FileKind, LeaseMode, SIZE_MAX, Timestamp, VolumeUsage,
+    Attr, Credentials, DirEntry, Extent, FileKind, LeaseMode, QuotaUsage, SIZE_MAX, Timestamp, VolumeUsage,
 };
 
 /// Permission bits with set-id and sticky.
@@ -121,6 +121,7 @@ impl From<Attr> for v1::Attr {
             btime: Some(attr.btime.into()),
             version: attr.version,
             content_epoch: attr.content_epoch,
+            quota: attr.quota.0,
         }
     }
 }
@@ -147,6 +148,7 @@ impl TryFrom<v1::Attr> for Attr {
             btime: timestamp(attr.btime, "Attr.btime")?,
             version: attr.version,
             content_epoch: attr.content_epoch,
+            quota: Ino(attr.quota),
         })
     }
 }
@@ -274,6 +276,32 @@ impl From<v1::Usage> for VolumeUsage {
             used_bytes: usage.used_bytes,
             available_bytes: usage.available_bytes,
             inodes: usage.inodes,
+        }
+    }
+}
+
+impl From<QuotaUsage> for v1::QuotaUsage {
+    fn from(usage: QuotaUsage) -> Self {
+        v1::QuotaUsage {
+            limit_bytes: usage.limit_bytes,
+            limit_inodes: usage.limit_inodes,
+            used_bytes: usage.used_bytes,
+            used_inodes: usage.used_inodes,
+            available_bytes: usage.available_bytes,
+            available_inodes: usage.available_inodes,
+        }
+    }
+}
+
+impl From<v1::QuotaUsage> for QuotaUsage {
+    fn from(usage: v1::QuotaUsage) -> Self {
+        QuotaUsage {
+            limit_bytes: usage.limit_bytes,
+            limit_inodes: usage.limit_inodes,
+            used_bytes: usage.used_bytes,
+            used_inodes: usage.used_inodes,
+            available_bytes: usage.available_bytes,
+            available_inodes: usage.available_inodes,
         }
     }
 }

@@ -42,3 +42,8 @@ pub const DISK_RESERVE: u64 = 128 << 20;
 pub const BALLAST: u64 = 64 << 20;
 /// Bad copies that a client or operator may report in one message.
 pub const BAD_COPIES: usize = 4096;
+/// How long a call that a quota has no room for waits until sessions have given back what they were promised and
+/// do not use.
+pub const PROMISES_WAIT: Duration = Duration::from_secs(1);
+/// Promises looked at for a refused call: sessions that write below quotas at the same time.
+pub const PROMISES: usize = 4096;

@@ -56,9 +56,13 @@ pub fn attr() -> impl Strategy<Value = Attr> {
         any::<u32>(),
         any::<u32>(),
     );
-    let content = (0..=SIZE_MAX, any::<u64>(), any::<u64>(), any::<u64>());
+    let content = (0..=SIZE_MAX, any::<[u64; 4]>());
     (owner, content, [time(), time(), time(), time()]).prop_map(
-        |((ino, kind, mode, nlink, uid, gid, rdev), (size, blocks, version, content_epoch), times)| Attr {
+        |(
+            (ino, kind, mode, nlink, uid, gid, rdev),
+            (size, [blocks, version, content_epoch, quota]),
+            times,
+        )| Attr {
             ino,
             kind,
             mode,
@@ -74,6 +78,7 @@ pub fn attr() -> impl Strategy<Value = Attr> {
             btime: times[3],
             version,
             content_epoch,
+            quota: Ino(quota),
         },
     )
 }
@@ -181,6 +186,7 @@ fn question() -> BoxedStrategy<Op> {
         ino().prop_map(|ino| Op::ListXattr { ino }),
         (ino(), range()).prop_map(|(ino, (offset, len))| Op::GetExtents { ino, offset, len }),
         Just(Op::StatFs),
+        ino().prop_map(|ino| Op::GetQuota { ino }),
         (ino(), lease()).prop_map(|(ino, mode)| Op::Acquire { ino, mode }),
     ]
     .boxed()
@@ -293,6 +299,7 @@ fn inode_change() -> BoxedStrategy<Op> {
         vec(ino(), 0..100).prop_map(|inos| Op::Release { inos }),
         (1..=CHUNK_RANGE_MAX, vec(any::<u32>().prop_map(SetId), 0..10))
             .prop_map(|(count, avoid)| Op::AllocChunks { count, avoid }),
+        (ino(), any::<u64>()).prop_map(|(quota, bytes)| Op::ReserveQuota { quota, bytes }),
     ]
     .boxed()
 }
@@ -313,8 +320,27 @@ pub fn internal_op() -> BoxedStrategy<Op> {
             node: NodeId(node),
             missing
         }),
+        (component(9), any::<u64>()).prop_map(|(name, value)| Op::SetSetting { name, value }),
+        ino().prop_map(|ino| Op::Restore { ino, to: None }),
+        (time(), any::<u32>()).prop_map(|(before, limit)| Op::EmptyTrash { before, limit }),
+        ino().prop_map(|ino| Op::Discard { ino }),
+        (ino(), any::<[u64; 2]>()).prop_map(|(dir, [bytes, inodes])| Op::SetQuota { dir, bytes, inodes }),
+        ino().prop_map(|dir| Op::RemoveQuota { dir }),
+        any::<u32>().prop_map(|limit| Op::WalkQuota { limit }),
+        Just(Op::Relocate(Relocate::default())),
     ]
     .boxed()
+}
+
+fn quota_usage() -> impl Strategy<Value = QuotaUsage> {
+    any::<[u64; 6]>().prop_map(|numbers| QuotaUsage {
+        limit_bytes: numbers[0],
+        limit_inodes: numbers[1],
+        used_bytes: numbers[2],
+        used_inodes: numbers[3],
+        available_bytes: numbers[4],
+        available_inodes: numbers[5],
+    })
 }
 
 fn entry() -> impl Strategy<Value = DirEntry> {
@@ -350,6 +376,8 @@ pub fn reply() -> BoxedStrategy<Reply> {
         vec(component(255), 0..6).prop_map(Reply::Names),
         (extents(), option::of(any::<u64>())).prop_map(|(extents, next)| Reply::Extents { extents, next }),
         usage().prop_map(Reply::Usage),
+        quota_usage().prop_map(Reply::Quota),
+        any::<[u64; 2]>().prop_map(|[bytes, room]| Reply::Reserved { bytes, room }),
         (ino(), any::<bool>()).prop_map(|(ino, orphan)| Reply::Removed { ino, orphan }),
         (ino(), expect()).prop_map(|(moved, replaced)| Reply::Renamed { moved, replaced }),
         (any::<u64>(), attr()).prop_map(|(len, attr)| Reply::Copied { len, attr }),

@@ -50,8 +50,12 @@ impl Executor {
         {
             execution.writes.insert(ino);
         }
-        if me == SessionId::COORDINATOR {
+        if me == SessionId::COORDINATOR && !pending.op.minds_leases() {
             return self.finish(pending, execution);
+        }
+        if self.asks_for_promises(&mut pending, &execution) {
+            self.parked.for_quota.push(pending);
+            return Ok(());
         }
         if let Some(grace) = &self.grace
             && !grace.only(me)
@@ -75,6 +79,14 @@ impl Executor {
     /// Executes again the chunk requests that wait for datanodes.
     pub(super) fn retry_for_nodes(&mut self) -> Result<(), Fault> {
         for pending in std::mem::take(&mut self.parked.for_nodes) {
+            self.attempt(pending)?;
+        }
+        Ok(())
+    }
+
+    /// Executes again what was refused for a quota while others may give promises back.
+    pub(super) fn retry_for_quota(&mut self) -> Result<(), Fault> {
+        for pending in std::mem::take(&mut self.parked.for_quota) {
             self.attempt(pending)?;
         }
         Ok(())

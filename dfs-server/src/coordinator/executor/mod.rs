@@ -20,6 +20,7 @@ mod locks;
 mod nodes;
 mod own;
 mod parked;
+mod promises;
 mod recall;
 mod reload;
 mod repeat;

@@ -31,6 +31,8 @@ pub struct Pending {
     pub since: Instant,
     /// Inodes that it had to wait for.
     pub wanted: BTreeSet<Ino>,
+    /// Since when it waits for promises of a quota to come back.
+    pub refused_since: Option<Instant>,
 }
 
 impl Pending {
@@ -40,6 +42,7 @@ impl Pending {
             op,
             since,
             wanted: BTreeSet::new(),
+            refused_since: None,
         }
     }
 }
@@ -52,6 +55,8 @@ pub struct Parked {
     by_ino: BTreeMap<Ino, BTreeSet<u64>>,
     /// Chunk requests that wait for a datanode, apart from leases.
     pub for_nodes: Vec<Pending>,
+    /// What a quota has no room for, as long as promises may come back.
+    pub for_quota: Vec<Pending>,
 }
 
 impl Parked {
@@ -84,8 +89,9 @@ impl Parked {
         for ticket in tickets {
             self.remove(ticket);
         }
-        self.for_nodes
-            .retain(|pending| pending.caller.session() != session);
+        for waiting in [&mut self.for_nodes, &mut self.for_quota] {
+            waiting.retain(|pending| pending.caller.session() != session);
+        }
     }
 
     /// Whether somebody waits for the inode.

@@ -32,6 +32,9 @@ impl Executor {
         if !self.parked.for_nodes.is_empty() {
             self.retry_for_nodes()?;
         }
+        if !self.parked.for_quota.is_empty() {
+            self.retry_for_quota()?;
+        }
         self.heartbeats(now);
         self.show_figures();
         Ok(())
