@@ -222,6 +222,20 @@ impl Cluster {
         std::iter::once(&mut self.coordinator).chain(&mut self.others)
     }
 
+    /// One more datanode, which joins by being started.
+    pub fn add_datanode(&mut self, dir: &Path, setup: &Setup) -> &mut Server {
+        let name = format!("datanode-{}", self.datanodes.len() + 1);
+        let coordinators = addresses(&self.coordinator, &self.others);
+        let mut own = vec!["--coordinator".to_owned(), coordinators];
+        own.extend(setup.datanode_flags.iter().cloned());
+        let address = setup.address(&name, free_ports(1)[0]);
+        let mut added = server(dir, setup, "datanode", &name, address, &own);
+        added.start(true);
+        added.wait_until_listening();
+        self.datanodes.push(added);
+        self.datanodes.last_mut().expect("just added")
+    }
+
     pub fn kill_all(&mut self) {
         self.all().for_each(Server::kill);
     }

@@ -10,6 +10,7 @@ macro_rules! say {
 
 pub mod fsck;
 pub mod info;
+pub mod node;
 pub mod status;
 pub mod sync;
 mod target;
@@ -49,6 +50,11 @@ type Admin = AdminClient<Channel>;
 
 /// A coordinator that serves, and what it says of itself.
 async fn connect(source: &Source) -> Result<(Admin, v1::StatusReply), Failure> {
+    serving(source).await.map(|(admin, status, _)| (admin, status))
+}
+
+/// The same with its address.
+async fn serving(source: &Source) -> Result<(Admin, v1::StatusReply, String), Failure> {
     let mut reason = String::new();
     for address in &source.coordinators {
         let channel = match connect_lazy(address) {
@@ -69,7 +75,7 @@ async fn connect(source: &Source) -> Result<(Admin, v1::StatusReply), Failure> {
                     );
                     return Err(Failure::Usage(message));
                 }
-                return Ok((admin, status));
+                return Ok((admin, status, address.clone()));
             }
             Ok(Err(status)) => reason = status.message().to_string(),
             Err(_) => reason = "no answer in time".to_string(),

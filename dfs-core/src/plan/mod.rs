@@ -83,13 +83,19 @@ impl Picture {
         })
     }
 
-    /// What each node will hold when the moves under way are done. What a joining member has already is part of
-    /// what it uses; the estimate errs by that, to the safe side.
+    /// What each node will hold when the moves under way are done and what they left behind is deleted.
     fn expected(&self) -> BTreeMap<NodeId, u64> {
         let mut used: BTreeMap<NodeId, u64> = self.nodes.iter().map(|(id, node)| (*id, node.used)).collect();
         for (id, set) in &self.sets {
+            let bytes = self.bytes(*id);
             for joining in &set.joining {
-                shift(&mut used, joining.replaces, joining.node, self.bytes(*id));
+                let copied = u128::from(bytes) * u128::from(joining.next.min(joining.until));
+                let copied = (copied / u128::from(joining.until.max(1))) as u64;
+                shift(&mut used, joining.replaces, joining.node, bytes);
+                shift(&mut used, Some(joining.node), NodeId(0), copied);
+            }
+            for former in &set.former {
+                shift(&mut used, Some(former.node), NodeId(0), bytes);
             }
         }
         used

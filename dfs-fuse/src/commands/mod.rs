@@ -7,6 +7,7 @@ mod info;
 mod log;
 mod mount;
 mod mount_program;
+mod node;
 mod options;
 mod serve;
 mod status;
@@ -44,6 +45,7 @@ enum Command {
     Info(info::Info),
     Fsck(fsck::Fsck),
     Sync(sync::Sync),
+    Node(node::Node),
 }
 
 /// Why a command failed: printed as one line.
@@ -75,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Info(info) => info.run(),
         Command::Fsck(fsck) => fsck.run(),
         Command::Sync(sync) => sync.run(),
+        Command::Node(node) => node.run(),
     }
 }
 

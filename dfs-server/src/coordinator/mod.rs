@@ -3,6 +3,7 @@
 //! role.
 
 mod authority;
+mod care;
 mod checkpoint;
 mod clock;
 #[allow(

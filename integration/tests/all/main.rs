@@ -12,6 +12,7 @@ mod draining;
 mod failover;
 mod fill;
 mod frozen;
+mod healing;
 mod locks;
 mod lost_client;
 mod luck;

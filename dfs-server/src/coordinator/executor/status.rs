@@ -35,6 +35,8 @@ pub struct SessionFigures {
 pub struct Status {
     pub term: Term,
     pub durable: Index,
+    /// The record with the newest change that this tells of, durable or not.
+    pub latest: Index,
     pub syncs: u64,
     /// Operations that wait for leases.
     pub parked: usize,
@@ -88,6 +90,7 @@ impl Executor {
         let status = Status {
             term: self.term,
             durable: self.durable,
+            latest: self.batch_or_durable().max(self.durable),
             syncs: self.writer.syncs(),
             parked: self.parked.len(),
             disk_low: self.disk_low.load(Ordering::Relaxed),

@@ -9,6 +9,7 @@ use super::super::recovery::{self, Recovered, RecoveryError};
 use super::super::state::Store;
 use super::super::writer::Writer;
 use super::super::{BadCopy, Settings, limits};
+use crate::coordinator::care::Care;
 use dfs_core::ids::Term;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -21,6 +22,8 @@ pub struct Handle {
     pub store: Store,
     pub settings: Arc<Settings>,
     pub term: Term,
+    /// What is known of the copies' state.
+    pub care: Arc<Care>,
     /// Copies that somebody says are bad; the repair worker looks for itself.
     pub bad_copies: mpsc::Sender<BadCopy>,
 }
@@ -96,6 +99,7 @@ impl Led {
             store,
             settings,
             term,
+            care: Arc::default(),
             bad_copies,
         };
         Ok(Led {

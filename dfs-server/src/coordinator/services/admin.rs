@@ -66,8 +66,8 @@ impl Admin for Service {
             "an operator asks for the status"
         );
         let settings = &led.settings;
-        let counted = health::Counted { missing };
-        let reasons = health::reasons(&figures, counted, settings.replication);
+        let mut reasons = health::reasons(&figures, settings.replication);
+        reasons.extend(health::copies(&figures, &led.care.survey(), &led.care.stuck()));
         Ok(Response::new(StatusReply {
             health: health::health(&reasons).to_owned(),
             reasons: reasons

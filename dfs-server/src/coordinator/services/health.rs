@@ -1,8 +1,11 @@
 //! What `dfs status` says is wrong, by name, so that an operator finds the page and an alarm the right person. Names and
 //! what to do about each are in docs/OPERATIONS.md. Decided from figures alone.
 
+use crate::coordinator::care::Survey;
 use crate::coordinator::executor::{NodeFigures, Status as Figures};
 use dfs_core::ids::NodeId;
+use dfs_core::plan::Stuck;
+use dfs_core::rows::{NodeState, PlanState};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -23,26 +26,13 @@ pub struct Reason {
     pub text: String,
 }
 
-/// What only the rows and the disk know.
-#[derive(Clone, Copy, Default)]
-pub struct Counted {
-    pub missing: u64,
-}
-
-pub fn reasons(figures: &Figures, counted: Counted, replication: usize) -> Vec<Reason> {
+pub fn reasons(figures: &Figures, replication: usize) -> Vec<Reason> {
     let mut found = Vec::new();
     for (id, node) in &figures.nodes {
         found.extend(datanode(*id, node));
     }
     found.extend(sets(figures, replication));
     found.extend(versions(figures));
-    if counted.missing > 0 {
-        let text = format!(
-            "{} copies of chunks are missing and wait for repair",
-            counted.missing
-        );
-        found.push(warn("CHUNKS_DEGRADED", text));
-    }
     if figures.disk_low {
         let text = "the coordinator's disk is nearly full: only deletions are taken".to_owned();
         found.push(error("COORDINATOR_DISK_LOW", text));
@@ -97,7 +87,14 @@ fn datanode(id: NodeId, node: &NodeFigures) -> Option<Reason> {
     let who = format!("datanode {id} ({})", node.row.address);
     let seconds = node.silent.as_secs();
     let skew = Duration::from_millis(node.process.clock_ahead_ms.unsigned_abs());
-    Some(if node.process.leaving && !node.alive {
+    Some(if node.row.state == NodeState::Removed {
+        return None;
+    } else if node.row.state == NodeState::Dead {
+        warn(
+            "DATANODE_DEAD",
+            format!("{who} is dead; its copies are made anew elsewhere"),
+        )
+    } else if node.process.leaving && !node.alive {
         warn(
             "DATANODE_STOPPED",
             format!("{who} was stopped in order {seconds} s ago"),
@@ -145,6 +142,46 @@ fn sets(figures: &Figures, replication: usize) -> Option<Reason> {
         let text = format!("{dark} replica sets have no living member: their content cannot be read");
         error("CHUNKS_UNREACHABLE", text)
     })
+}
+
+/// What is to be said of the copies, and of the plans that move them.
+pub fn copies(figures: &Figures, survey: &Survey, stuck: &[Stuck]) -> Vec<Reason> {
+    let mut found = Vec::new();
+    if survey.degraded > 0 {
+        let text = format!(
+            "{} chunks have fewer good copies than they should",
+            survey.degraded
+        );
+        found.push(warn("CHUNKS_DEGRADED", text));
+    }
+    if survey.lost > 0 {
+        let text = format!(
+            "{} chunks have no good copy: bring back the datanodes that had them",
+            survey.lost
+        );
+        found.push(error("CHUNKS_LOST", text));
+    }
+    let running = figures
+        .plans
+        .iter()
+        .filter(|(_, plan)| plan.state == PlanState::Running);
+    for (number, plan) in running.take(LISTED) {
+        let text = format!(
+            "plan {number} ({:?}): {} of {} moves done",
+            plan.kind, plan.moves_done, plan.moves
+        );
+        found.push(warn("PLAN_RUNNING", text));
+    }
+    if let Some(first) = stuck.first() {
+        let text = format!(
+            "no datanode can take the place of node {} in set {} and {} more: add one",
+            first.node,
+            first.set.0,
+            stuck.len() - 1
+        );
+        found.push(warn("PLAN_STUCK", text));
+    }
+    found
 }
 
 /// Programs of several versions: fine during an upgrade, not for long.

@@ -5,6 +5,7 @@ mod cluster;
 mod health;
 mod inspect;
 mod metadata;
+mod nodes;
 mod rows;
 mod volumes;
 
@@ -14,6 +15,7 @@ use crate::config::Fatal;
 use dfs_proto::v1::admin_server::AdminServer;
 use dfs_proto::v1::cluster_server::ClusterServer;
 use dfs_proto::v1::metadata_server::MetadataServer;
+use dfs_proto::v1::nodes_server::NodesServer;
 use dfs_proto::v1::volumes_server::VolumesServer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -27,6 +29,7 @@ pub async fn serve(hosted: Hosted, listener: TcpListener, end: oneshot::Receiver
         .max_encoding_message_size(usize::MAX);
     let cluster = ClusterServer::new(cluster::Service::new(hosted.clone()));
     let admin = AdminServer::new(admin::Service::new(hosted.clone())).max_encoding_message_size(usize::MAX);
+    let nodes = NodesServer::new(nodes::Service::new(hosted.clone()));
     let volumes = VolumesServer::new(volumes::Service::new(hosted));
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     crate::transport::server()
@@ -34,6 +37,7 @@ pub async fn serve(hosted: Hosted, listener: TcpListener, end: oneshot::Receiver
         .add_service(cluster)
         .add_service(admin)
         .add_service(volumes)
+        .add_service(nodes)
         .serve_with_incoming_shutdown(incoming, async {
             // Dropped or sent: both mean the end.
             let _ = end.await;

@@ -3,7 +3,7 @@
 
 use crate::coordinator::Handle;
 use dfs_client::channel::{Peer, Pool};
-use dfs_core::ids::{ChunkId, NodeId};
+use dfs_core::ids::{ChunkId, NodeId, SetId};
 use dfs_proto::convert::ids::{sha256, stored_chunk};
 use dfs_proto::v1::chunks_client::ChunksClient;
 use dfs_proto::v1::verify_reply::State;
@@ -132,6 +132,31 @@ impl Datanodes {
                 held.insert(stored_chunk(chunk.id, "HeldChunk.id")?, chunk.len);
             }
         }
+        Ok(held)
+    }
+
+    /// At most `limit` chunks of one set that a node holds after a chunk of it.
+    pub async fn list_of(&self, address: &str, after: ChunkId, limit: u32) -> Result<Vec<ChunkId>, Status> {
+        let until = ChunkId {
+            set: SetId(after.set.0 + 1),
+            seq: 0,
+        };
+        let request = ListRequest {
+            cluster: self.cluster.clone(),
+            after: Some(after.into()),
+            until: Some(until.into()),
+            limit,
+            brief: true,
+        };
+        let (peer, mut client) = self.client(address)?;
+        let mut stream = within(&peer, client.list(request)).await?.into_inner();
+        let mut held = Vec::new();
+        while let Some(reply) = within(&peer, stream.message()).await? {
+            for chunk in reply.chunks {
+                held.push(stored_chunk(chunk.id, "HeldChunk.id")?);
+            }
+        }
+        held.retain(|id| id.set == after.set);
         Ok(held)
     }
 }

@@ -1,20 +1,27 @@
-//! Work that nobody waits for: purging removed content, deleting garbage, repairing copies, comparing what the
-//! datanodes hold with the metadata. Each worker is a task that asks the executor for changes; none
+//! Work that nobody waits for: purging removed content, deleting garbage, repairing and moving copies, comparing
+//! what the datanodes hold with the metadata. Each worker is a task that asks the executor for changes; none
 //! has state that a restart would lose.
 
 mod census;
+mod copier;
 mod datanodes;
+mod fill;
 mod garbage;
 mod inventory;
+mod leftovers;
+mod planner;
 mod purge;
 mod repair;
 mod scan;
+mod survey;
 
 use super::Handle;
 use super::executor::{Event, Outcome, Status};
+use copier::Copier;
 use dfs_core::error::FsError;
 use dfs_core::ids::{ChunkId, NodeId};
 use dfs_core::op::Op;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -25,7 +32,11 @@ pub fn start(handle: Handle, bad_copies: mpsc::Receiver<(ChunkId, NodeId)>) -> J
     tasks.spawn(census::run(handle.clone()));
     tasks.spawn(purge::run(handle.clone()));
     tasks.spawn(garbage::run(handle.clone()));
-    tasks.spawn(repair::run(handle.clone(), bad_copies));
+    let copier = Arc::new(Copier::new(handle.clone()));
+    tasks.spawn(repair::run(copier.clone(), bad_copies));
+    tasks.spawn(planner::run(copier.clone()));
+    tasks.spawn(fill::run(copier.clone()));
+    tasks.spawn(leftovers::run(copier));
     tasks.spawn(inventory::run(handle));
     tasks
 }

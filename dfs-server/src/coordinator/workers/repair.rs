@@ -1,6 +1,7 @@
-//! Restores copies that members lack, each from a member whose copy verifies. What clients report is looked at
-//! first: a report alone changes nothing.
+//! Restores copies that members lack, the most endangered first, each from whoever has a good one. What clients
+//! and datanodes report is looked at first: a report alone changes nothing.
 
+use super::copier::{Copied, Copier};
 use super::datanodes::{Copy, Datanodes};
 use super::{pause, scan};
 use crate::coordinator::Handle;
@@ -11,13 +12,17 @@ use dfs_core::keys::{self, Key};
 use dfs_core::op::Op;
 use dfs_core::rows::ChunkRow;
 use dfs_core::view::{View, ViewError};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Copies looked at in one round.
-const ROUND: usize = 1024;
+/// Missing copies among which the most endangered are chosen.
+const WINDOW: usize = 65_536;
+/// Copies restored in one round, before others may be more endangered.
+const ROUND: usize = 256;
 /// A copy that could not be restored is tried again after this.
 const RETRY: Duration = Duration::from_secs(10);
 /// Most failures remembered; beyond it all are tried again.
@@ -25,50 +30,115 @@ const FAILURES_MAX: usize = 65_536;
 
 type Missing = (ChunkId, NodeId);
 
-pub async fn run(handle: Handle, mut reports: mpsc::Receiver<Missing>) {
-    let datanodes = Datanodes::new(&handle);
+pub async fn run(copier: Arc<Copier>, mut reports: mpsc::Receiver<Missing>) {
     let mut failures: HashMap<Missing, Instant> = HashMap::new();
     loop {
         tokio::select! {
             report = reports.recv() => {
                 let Some((chunk, node)) = report else { return };
-                if let Err(FsError::Interrupted) = look(&handle, &datanodes, chunk, node).await {
+                if let Err(FsError::Interrupted) = look(&copier.handle, &copier.datanodes, chunk, node).await {
                     return;
                 }
             }
             () = pause(INTERVAL) => {}
         }
-        let Some(status) = handle.status().await else {
+        let Some(status) = copier.handle.status().await else {
             return;
         };
         failures.retain(|_, until| *until > Instant::now());
         if failures.len() > FAILURES_MAX {
             failures.clear();
         }
-        let missing = scan::blocking(&handle.store, |store| {
-            scan::rows(store, &keys::prefix::missing(), ROUND, |key, _| match key {
+        let missing = scan::blocking(&copier.handle.store, |store| {
+            scan::rows(store, &keys::prefix::missing(), WINDOW, |key, _| match key {
                 Key::Missing { chunk, node } => Ok(Some((chunk, node))),
                 _ => Ok(None),
             })
         });
         match missing.await {
             Ok((missing, _)) => {
-                for copy in missing
-                    .into_iter()
-                    .filter(|copy| !failures.contains_key(copy))
-                    .collect::<Vec<_>>()
-                {
-                    if !restore(&handle, &datanodes, &status, copy).await {
-                        failures.insert(copy, Instant::now() + RETRY);
-                    }
+                let (due, void) = most_endangered(&status, &missing, &failures);
+                for (chunk, node) in void {
+                    // It is no member any more: nothing to restore.
+                    copier.note(chunk, node, false).await;
                 }
+                restore_all(&copier, status, due, &mut failures).await;
             }
             Err(error) => tracing::error!(%error, "the list of missing copies cannot be read"),
         }
     }
 }
 
-/// Has the member read a copy that was reported, and notes it as missing when it really is bad.
+/// The copies to restore now, those of chunks with the fewest good copies first; and the notes about nodes that are
+/// no members.
+fn most_endangered(
+    status: &Status,
+    missing: &[Missing],
+    failures: &HashMap<Missing, Instant>,
+) -> (Vec<Missing>, Vec<Missing>) {
+    let mut lacking: BTreeMap<ChunkId, BTreeSet<NodeId>> = BTreeMap::new();
+    for (chunk, node) in missing {
+        lacking.entry(*chunk).or_default().insert(*node);
+    }
+    let alive = |node: &NodeId| status.nodes.get(node).is_some_and(|node| node.alive);
+    let (mut due, mut void) = (Vec::new(), Vec::new());
+    for (chunk, nodes) in lacking {
+        let Some(set) = status.sets.get(&chunk.set) else {
+            continue;
+        };
+        let good = set
+            .holders()
+            .filter(|node| alive(node) && !nodes.contains(node))
+            .count();
+        for node in nodes {
+            if !set.members.contains(&node) {
+                void.push((chunk, node));
+            } else if alive(&node) && !set.is_leaving(node) && !failures.contains_key(&(chunk, node)) {
+                due.push((good, (chunk, node)));
+            }
+        }
+    }
+    due.sort();
+    due.truncate(ROUND);
+    void.truncate(ROUND);
+    (due.into_iter().map(|(_, copy)| copy).collect(), void)
+}
+
+async fn restore_all(
+    copier: &Arc<Copier>,
+    status: Status,
+    due: Vec<Missing>,
+    failures: &mut HashMap<Missing, Instant>,
+) {
+    let status = Arc::new(status);
+    let mut running = JoinSet::new();
+    for copy in due {
+        let (copier, status) = (copier.clone(), status.clone());
+        running.spawn(async move { (copy, restore(&copier, &status, copy).await) });
+    }
+    while let Some(ended) = running.join_next().await {
+        match ended {
+            Ok((_, true)) => {}
+            Ok((copy, false)) => drop(failures.insert(copy, Instant::now() + RETRY)),
+            Err(error) => tracing::error!(%error, "a repair failed"),
+        }
+    }
+}
+
+/// Restores one copy: whether it is there now, or need not be.
+async fn restore(copier: &Copier, status: &Status, (chunk, node): Missing) -> bool {
+    match copier.copy(status, chunk, node).await {
+        Copied::There(_) => {
+            tracing::info!(%chunk, %node, "a copy was restored");
+            copier.note(chunk, node, false).await
+        }
+        Copied::Unneeded => true,
+        Copied::Failed => false,
+    }
+}
+
+/// Has the member read a copy that was reported, and notes it as missing when it really is bad. A member that
+/// joins or leaves may lack copies.
 pub async fn look(
     handle: &Handle,
     datanodes: &Datanodes,
@@ -78,10 +148,8 @@ pub async fn look(
     let Some(status) = handle.status().await else {
         return Err(FsError::Interrupted);
     };
-    let member = status
-        .sets
-        .get(&chunk.set)
-        .is_some_and(|set| set.members.contains(&node));
+    let full = |set: &dfs_core::rows::SetRow| set.full().any(|member| member == node);
+    let member = status.sets.get(&chunk.set).is_some_and(full);
     let Some(figures) = status.nodes.get(&node).filter(|_| member) else {
         return Ok(());
     };
@@ -92,14 +160,9 @@ pub async fn look(
         (Ok(Some(row)), Ok(Copy::Good(sha256))) if sha256 == row.sha256 => Ok(()),
         (Ok(Some(_)), Ok(Copy::Good(_) | Copy::Missing | Copy::Corrupt)) => {
             tracing::warn!(%chunk, %node, "a copy is bad and will be replaced");
-            handle
-                .own(Op::SetMissing {
-                    chunk,
-                    node,
-                    missing: true,
-                })
-                .await
-                .map(|_| ())
+            let missing = true;
+            let op = Op::SetMissing { chunk, node, missing };
+            handle.own(op).await.map(|_| ())
         }
         (_, Err(error)) => {
             tracing::debug!(%chunk, %node, %error, "a reported copy could not be looked at");
@@ -118,91 +181,4 @@ async fn row(handle: &Handle, chunk: ChunkId) -> Result<Option<ChunkRow>, ViewEr
             .transpose()
     })
     .await
-}
-
-/// Restores one copy: whether it is there now, or need not be.
-async fn restore(handle: &Handle, datanodes: &Datanodes, status: &Status, (chunk, node): Missing) -> bool {
-    let Ok(Some(row)) = row(handle, chunk).await else {
-        return false;
-    };
-    let Some(target) = status.nodes.get(&node).filter(|target| target.alive) else {
-        return false;
-    };
-    let present = datanodes.verify(&target.row.address, chunk).await;
-    let mut restored = matches!(present, Ok(Copy::Good(sha256)) if sha256 == row.sha256);
-    if !restored {
-        restored = copy_from_any(handle, datanodes, status, (chunk, node), &row).await;
-    }
-    restored
-        && handle
-            .own(Op::SetMissing {
-                chunk,
-                node,
-                missing: false,
-            })
-            .await
-            .is_ok()
-}
-
-async fn copy_from_any(
-    handle: &Handle,
-    datanodes: &Datanodes,
-    status: &Status,
-    (chunk, node): Missing,
-    row: &ChunkRow,
-) -> bool {
-    let (Some(set), Some(target)) = (status.sets.get(&chunk.set), status.nodes.get(&node)) else {
-        return false;
-    };
-    let missing = scan::blocking(&handle.store, move |store| {
-        scan::rows(
-            store,
-            &keys::prefix::missing_of(chunk),
-            usize::MAX,
-            |key, _| match key {
-                Key::Missing { node, .. } => Ok(Some(node)),
-                _ => Ok(None),
-            },
-        )
-    });
-    let Ok((missing, _)) = missing.await else {
-        return false;
-    };
-    for source in set
-        .members
-        .iter()
-        .filter(|member| **member != node && !missing.contains(member))
-    {
-        let Some(from) = status.nodes.get(source).filter(|from| from.alive) else {
-            continue;
-        };
-        // Checked before it becomes a source: a bad copy must not spread.
-        let good = datanodes.verify(&from.row.address, chunk).await;
-        if !matches!(good, Ok(Copy::Good(sha256)) if sha256 == row.sha256) {
-            tracing::warn!(%chunk, node = %source, state = ?good, "a copy is no source for repair");
-            if matches!(good, Ok(Copy::Good(_) | Copy::Missing | Copy::Corrupt)) {
-                // Its own repair follows; when no good copy is left, this is the record of it.
-                let _ = handle
-                    .own(Op::SetMissing {
-                        chunk,
-                        node: *source,
-                        missing: true,
-                    })
-                    .await;
-            }
-            continue;
-        }
-        match datanodes
-            .pull(&target.row.address, chunk, (*source, &from.row.address))
-            .await
-        {
-            Ok(sha256) if sha256 == row.sha256 => {
-                tracing::info!(%chunk, %node, from = %source, "a copy was restored");
-                return true;
-            }
-            Ok(_) => tracing::error!(%chunk, %node, from = %source, "the copy that arrived is another"),
-            Err(error) => tracing::warn!(%chunk, %node, from = %source, %error, "a copy was not restored"),
-        }
-    }
-    false
 }

@@ -1,0 +1,186 @@
+//! Fills members that join: walks the chunks that their sets had, in order, with a durable cursor; each copy is made,
+//! read back and compared before the cursor passes it. When everything is there the member that it replaces leaves.
+
+use super::copier::{Copied, Copier};
+use super::{pause, scan};
+use crate::coordinator::executor::{Order, Status};
+use dfs_core::ids::{ChunkId, NodeId, SetId};
+use dfs_core::keys::{self, Key};
+use dfs_core::rows::{ChunkRow, Joining, PlanKind};
+use dfs_core::view::ViewError;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+const INTERVAL: Duration = Duration::from_millis(200);
+/// Members filled at a time; the copies of all share the nodes' slots.
+const FILLS: usize = 16;
+/// Chunks between two steps of the cursor: what a crash does again.
+const PAGE: usize = 32;
+
+type Place = (SetId, NodeId);
+
+pub async fn run(copier: Arc<Copier>) {
+    let mut running: JoinSet<Place> = JoinSet::new();
+    let mut busy: BTreeSet<Place> = BTreeSet::new();
+    loop {
+        tokio::select! {
+            ended = running.join_next(), if !running.is_empty() => match ended {
+                Some(Ok(place)) => drop(busy.remove(&place)),
+                Some(Err(error)) => {
+                    tracing::error!(%error, "a fill failed; it goes on from its cursor");
+                    if running.is_empty() {
+                        busy.clear();
+                    }
+                }
+                None => {}
+            },
+            () = pause(INTERVAL) => {}
+        }
+        let Some(status) = copier.handle.status().await else {
+            return;
+        };
+        let status = Arc::new(status);
+        for (set, joining) in most_endangered_first(&status) {
+            let place = (set, joining.node);
+            let alive = status.nodes.get(&joining.node).is_some_and(|node| node.alive);
+            if running.len() < FILLS && alive && busy.insert(place) {
+                let (copier, status) = (copier.clone(), status.clone());
+                running.spawn(async move {
+                    page(&copier, &status, set, joining).await;
+                    place
+                });
+            }
+        }
+    }
+}
+
+/// The members that join, those of sets with the fewest living holders first, levelling last.
+fn most_endangered_first(status: &Status) -> Vec<(SetId, Joining)> {
+    let alive = |node: &NodeId| status.nodes.get(node).is_some_and(|node| node.alive);
+    let mut found = Vec::new();
+    for (id, set) in &status.sets {
+        let living = set.holders().filter(alive).count();
+        for joining in &set.joining {
+            let kind = status
+                .plans
+                .get(&joining.plan)
+                .map_or(PlanKind::Rebalance, |plan| plan.kind);
+            found.push(((living, kind, *id, joining.node), *joining));
+        }
+    }
+    found.sort_by_key(|(rank, _)| *rank);
+    found
+        .into_iter()
+        .map(|((_, _, id, _), joining)| (id, joining))
+        .collect()
+}
+
+/// One step of a fill.
+async fn page(copier: &Arc<Copier>, status: &Arc<Status>, set: SetId, joining: Joining) {
+    if !copier.caught_up(status).await {
+        return;
+    }
+    let from = keys::chunk(ChunkId {
+        set,
+        seq: joining.next,
+    });
+    let until = keys::chunk(ChunkId {
+        set,
+        seq: joining.until,
+    });
+    let found = scan::blocking(&copier.handle.store, move |store| chunks(store, (from, until)));
+    let found = match found.await {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::error!(%error, set = set.0, "the chunks of a set cannot be read");
+            return;
+        }
+    };
+    let next = match found.last() {
+        Some((last, _)) if found.len() >= PAGE => last.seq + 1,
+        _ => joining.until,
+    };
+    let Some((chunks, bytes)) = copy_all(copier, status, joining.node, &found).await else {
+        return;
+    };
+    let node = joining.node;
+    if joining.next < joining.until || !found.is_empty() {
+        let advance = Order::Advance {
+            set,
+            node,
+            next,
+            chunks,
+            bytes,
+        };
+        if !copier.order(advance).await {
+            return;
+        }
+    }
+    if next >= joining.until {
+        finish(copier, set, node).await;
+    }
+}
+
+fn chunks(
+    store: &crate::coordinator::state::Store,
+    range: keys::KeyRange,
+) -> Result<Vec<(ChunkId, u32)>, ViewError> {
+    let rows = scan::rows(store, &range, PAGE, |key, value| match key {
+        Key::Chunk(id) => ChunkRow::decode(&keys::chunk(id), value).map(|row| Some((id, row.len))),
+        _ => Ok(None),
+    });
+    Ok(rows?.0)
+}
+
+/// Copies made and their bytes; what could not be copied is noted as missing, for repair. `None` when that was
+/// not possible either.
+async fn copy_all(
+    copier: &Arc<Copier>,
+    status: &Arc<Status>,
+    node: NodeId,
+    found: &[(ChunkId, u32)],
+) -> Option<(u64, u64)> {
+    let mut running = JoinSet::new();
+    for (chunk, _) in found {
+        let (copier, status, chunk) = (copier.clone(), status.clone(), *chunk);
+        running.spawn(async move {
+            match copier.copy(&status, chunk, node).await {
+                Copied::There(len) => Some((1, len)),
+                Copied::Unneeded => Some((0, 0)),
+                Copied::Failed => copier.note(chunk, node, true).await.then_some((0, 0)),
+            }
+        });
+    }
+    let mut sum = Some((0, 0));
+    while let Some(ended) = running.join_next().await {
+        let copied = ended.ok().flatten();
+        sum = sum
+            .zip(copied)
+            .map(|(sum, copied)| (sum.0 + copied.0, sum.1 + copied.1));
+    }
+    sum
+}
+
+/// Ends the move when nothing is noted as missing at the member: only then may the one that it replaces go.
+async fn finish(copier: &Copier, set: SetId, node: NodeId) {
+    let Some(status) = copier.handle.status().await else {
+        return;
+    };
+    if !copier.caught_up(&status).await {
+        return;
+    }
+    let range = keys::prefix::missing_in(set);
+    let lacks = scan::blocking(&copier.handle.store, move |store| {
+        scan::rows(store, &range, 1, |key, _| match key {
+            Key::Missing { node: lacking, .. } if lacking == node => Ok(Some(())),
+            _ => Ok(None),
+        })
+    });
+    match lacks.await {
+        Ok((lacks, _)) if lacks.is_empty() => drop(copier.order(Order::Finish { set, node }).await),
+        Ok(_) => tracing::debug!(set = set.0, %node, "the last copies wait for repair"),
+        Err(error) => tracing::error!(%error, "the list of missing copies cannot be read"),
+    }
+}

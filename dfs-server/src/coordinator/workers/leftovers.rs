@@ -1,0 +1,109 @@
+//! Deletes what former members still hold of a set, under the leader's term, once the usual delay is over. A copy stays
+//! while the chunk lacks others: it may be the best source.
+
+use super::copier::Copier;
+use super::datanodes::DELETE_MAX;
+use super::{pause, scan};
+use crate::coordinator::executor::{Order, Status};
+use crate::coordinator::wall_clock;
+use dfs_core::ids::{ChunkId, NodeId, SetId};
+use dfs_core::keys;
+use dfs_core::rows::ChunkRow;
+use dfs_core::view::{View, ViewError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A place that could not be cleared is looked at again after this.
+const RETRY: Duration = Duration::from_secs(10);
+
+type Place = (SetId, NodeId);
+
+pub async fn run(copier: Arc<Copier>) {
+    let mut put_off: BTreeMap<Place, Instant> = BTreeMap::new();
+    loop {
+        pause(INTERVAL).await;
+        let Some(status) = copier.handle.status().await else {
+            return;
+        };
+        put_off.retain(|_, until| *until > Instant::now());
+        for (set, node) in due(&copier, &status) {
+            if put_off.contains_key(&(set, node)) {
+                continue;
+            }
+            match clear(&copier, &status, set, node).await {
+                Ok(true) => drop(copier.order(Order::Forget { set, node }).await),
+                Ok(false) => drop(put_off.insert((set, node), Instant::now() + RETRY)),
+                Err(reason) => {
+                    tracing::warn!(set = set.0, %node, reason, "what a former member holds stays for now");
+                    put_off.insert((set, node), Instant::now() + RETRY);
+                }
+            }
+        }
+    }
+}
+
+/// Former members that can be asked and whose delay is over.
+fn due(copier: &Copier, status: &Status) -> Vec<Place> {
+    let settings = &copier.handle.settings;
+    let delay = settings.gc_delay.max(settings.lease_term).as_secs() as i64;
+    let before = wall_clock().secs - delay;
+    let alive = |node: NodeId| status.nodes.get(&node).is_some_and(|node| node.alive);
+    let mut found = Vec::new();
+    for (id, set) in &status.sets {
+        let ready = set
+            .former
+            .iter()
+            .filter(|former| former.since.secs < before && alive(former.node));
+        found.extend(ready.map(|former| (*id, former.node)));
+    }
+    found
+}
+
+/// Deletes what is not needed there: whether nothing is left.
+async fn clear(copier: &Copier, status: &Status, set: SetId, node: NodeId) -> Result<bool, String> {
+    let Some(figures) = status.nodes.get(&node) else {
+        return Ok(false);
+    };
+    if !copier.caught_up(status).await {
+        return Ok(false);
+    }
+    let address = &figures.row.address;
+    let mut after = ChunkId { set, seq: 0 };
+    let mut empty = true;
+    let mut deleted = 0;
+    loop {
+        let held = copier.datanodes.list_of(address, after, DELETE_MAX as u32).await;
+        let held = held.map_err(|status| status.to_string())?;
+        let Some(last) = held.last().copied() else {
+            break;
+        };
+        after = last;
+        let count = held.len();
+        let sure = scan::blocking(&copier.handle.store, move |store| unneeded(store, held)).await;
+        let sure = sure.map_err(|error| error.to_string())?;
+        let failures = copier.datanodes.delete(address, &sure).await;
+        let failures = failures.map_err(|status| status.to_string())?;
+        empty &= failures.is_empty() && sure.len() == count;
+        deleted += sure.len() - failures.len().min(sure.len());
+    }
+    tracing::info!(set = set.0, %node, deleted, empty, "a former member's copies were deleted");
+    Ok(empty)
+}
+
+/// The chunks that do not lack copies elsewhere.
+fn unneeded(store: &crate::coordinator::state::Store, held: Vec<ChunkId>) -> Result<Vec<ChunkId>, ViewError> {
+    let mut sure = Vec::with_capacity(held.len());
+    for id in held {
+        let key = keys::chunk(id);
+        let row = store
+            .get(&key)?
+            .map(|value| ChunkRow::decode(&key, &value))
+            .transpose()?;
+        if row.is_none_or(|row| row.missing == 0) {
+            sure.push(id);
+        }
+    }
+    Ok(sure)
+}

@@ -1,0 +1,91 @@
+//! Decides which places in sets go to other nodes: those of dead and draining nodes, and those that level the nodes.
+//! The decisions are the core's; this looks, asks there and gives orders to the executor.
+
+use super::copier::Copier;
+use super::{pause, survey};
+use crate::coordinator::care::picture;
+use crate::coordinator::executor::{Order, Status};
+use dfs_core::plan::{self, Step};
+use dfs_core::rows::{NodeState, PlanKind, PlanState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const INTERVAL: Duration = Duration::from_millis(500);
+/// Levelling moves under way at a time: each changes the figures that the next one is chosen by.
+const LEVEL_AT_ONCE: usize = 4;
+/// After a change of members the nodes' own figures need some beats to follow.
+const FIGURES_SETTLE: Duration = Duration::from_secs(3);
+/// A survey reads every chunk's row: it takes at most this part of the time.
+const SURVEY_PART: u32 = 20;
+const SURVEY_LEAST: Duration = Duration::from_secs(2);
+/// The first survey after a start waits until nodes had time to beat.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+
+pub async fn run(copier: Arc<Copier>) {
+    let mut next_survey = Instant::now();
+    let mut epochs = 0;
+    let mut changed = Instant::now();
+    pause(FIRST_LOOK).await;
+    loop {
+        pause(INTERVAL).await;
+        let Some(status) = copier.handle.status().await else {
+            return;
+        };
+        if Instant::now() >= next_survey {
+            let begun = Instant::now();
+            survey::survey(&copier, &status).await;
+            next_survey = Instant::now() + (begun.elapsed() * SURVEY_PART).max(SURVEY_LEAST);
+        }
+        let sum: u64 = status
+            .sets
+            .values()
+            .map(|set| set.epoch + set.former.len() as u64)
+            .sum();
+        if sum != epochs {
+            (epochs, changed) = (sum, Instant::now());
+        }
+        round(&copier, &status, changed.elapsed() > FIGURES_SETTLE).await;
+    }
+}
+
+async fn round(copier: &Copier, status: &Status, settled: bool) {
+    let picture = picture(status, &copier.handle.care.survey());
+    let (steps, stuck) = plan::evacuate(&picture);
+    copier.handle.care.set_stuck(stuck);
+    let quiet = steps.is_empty();
+    for step in steps {
+        let order = match step {
+            Step::Move(step) => Order::Begin(step),
+            Step::Abandon { set, node } => Order::Abandon { set, node },
+        };
+        copier.order(order).await;
+    }
+    let under_way: usize = status.sets.values().map(|set| set.joining.len()).sum();
+    let mut levelled = under_way == 0 && settled;
+    if quiet && settled && under_way < LEVEL_AT_ONCE && may_level(status) {
+        for step in plan::level(&picture, LEVEL_AT_ONCE - under_way) {
+            levelled = false;
+            copier.order(Order::Begin(step)).await;
+        }
+    }
+    if status.plans.values().any(|plan| plan.state == PlanState::Running) {
+        copier.order(Order::Settle { levelled }).await;
+    }
+}
+
+/// Levelling that an operator has given up begins again when he says so, or when nodes have come since.
+fn may_level(status: &Status) -> bool {
+    let mut newest = status
+        .plans
+        .values()
+        .rev()
+        .filter(|plan| plan.kind == PlanKind::Rebalance);
+    let Some(given_up) = newest.next().filter(|plan| plan.state == PlanState::Aborted) else {
+        return true;
+    };
+    let mut nodes = status
+        .nodes
+        .values()
+        .filter(|node| node.row.state == NodeState::Active);
+    nodes.any(|node| node.row.since > given_up.ended)
+}
