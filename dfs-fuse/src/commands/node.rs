@@ -20,7 +20,7 @@ pub struct Node {
 }
 
 #[derive(Args)]
-struct Common {
+struct About {
     /// dfs://HOST[:PORT]/VOLUME, or a path on a mount [default: what is mounted here]
     volume: Option<String>,
     /// Print JSON
@@ -33,7 +33,7 @@ enum What {
     /// Show every datanode: state, zone, capacity, use, sets, missing copies, when it was last heard
     List {
         #[command(flatten)]
-        common: Common,
+        about: About,
     },
     /// Wait until a new datanode takes part, and check that it is as expected
     ///
@@ -49,7 +49,7 @@ enum What {
         #[arg(long, default_value_t = 60, value_name = "SECONDS")]
         wait: u64,
         #[command(flatten)]
-        common: Common,
+        about: About,
     },
     /// Move everything away from a datanode; it serves meanwhile, and is `drained` when it may be removed
     Drain {
@@ -59,14 +59,14 @@ enum What {
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "604800", require_equals = true)]
         wait: Option<u64>,
         #[command(flatten)]
-        common: Common,
+        about: About,
     },
     /// Take a draining or drained datanode back; moves away from it are given up
     Uncordon {
         /// Number, address or UUID
         node: String,
         #[command(flatten)]
-        common: Common,
+        about: About,
     },
     /// Forget a datanode that is drained, or dead and replaced; it is not let in again
     Remove {
@@ -76,7 +76,7 @@ enum What {
         #[arg(long)]
         force: bool,
         #[command(flatten)]
-        common: Common,
+        about: About,
     },
     /// Show the plans: what was moved, what is moving, how fast, and how long it will take
     Plan {
@@ -84,7 +84,7 @@ enum What {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        common: Common,
+        about: About,
     },
     /// Let levelling begin, or give it up; it begins by itself when nodes join or fill
     Rebalance {
@@ -95,36 +95,36 @@ enum What {
         #[arg(long)]
         abort: bool,
         #[command(flatten)]
-        common: Common,
+        about: About,
     },
 }
 
 impl Node {
     pub fn run(self) -> ExitCode {
-        let (ask, common) = match self.what {
-            What::List { common } => (Ask::List, common),
+        let (ask, about) = match self.what {
+            What::List { about } => (Ask::List, about),
             What::Add {
                 node,
                 zone,
                 wait,
-                common,
+                about,
             } => {
                 let wait = Duration::from_secs(wait);
-                (Ask::Add { node, zone, wait }, common)
+                (Ask::Add { node, zone, wait }, about)
             }
-            What::Drain { node, wait, common } => {
+            What::Drain { node, wait, about } => {
                 let wait = wait.map(|seconds| Duration::from_secs(seconds.min(WAIT_LONG)));
-                (Ask::Drain { node, wait }, common)
+                (Ask::Drain { node, wait }, about)
             }
-            What::Uncordon { node, common } => (Ask::Uncordon { node }, common),
-            What::Remove { node, force, common } => (Ask::Remove { node, force }, common),
-            What::Plan { dry_run, common } => (Ask::Plan { next: dry_run }, common),
+            What::Uncordon { node, about } => (Ask::Uncordon { node }, about),
+            What::Remove { node, force, about } => (Ask::Remove { node, force }, about),
+            What::Plan { dry_run, about } => (Ask::Plan { next: dry_run }, about),
             What::Rebalance {
                 dry_run,
                 abort,
-                common,
-            } => (Ask::Rebalance { dry_run, abort }, common),
+                about,
+            } => (Ask::Rebalance { dry_run, abort }, about),
         };
-        node::run(common.volume.as_deref(), ask, common.json)
+        node::run(about.volume.as_deref(), ask, about.json)
     }
 }
