@@ -180,7 +180,7 @@ fn nodes_that_die_are_replaced_and_nodes_that_join_are_filled() {
     assert_readable(mount.path(), FILES);
 
     let load = Load::start(mount.path());
-    let before = plan(&cluster, "rebalance")["number"].as_u64().unwrap_or(0);
+    let earlier = plan(&cluster, "rebalance")["number"].as_u64().unwrap_or(0);
     cluster.add_datanode(room.path(), &setup);
     cluster.add_datanode(room.path(), &setup);
     for which in [5, 6] {
@@ -193,8 +193,8 @@ fn nodes_that_die_are_replaced_and_nodes_that_join_are_filled() {
         );
     }
     let spread = |cluster: &Cluster| json(cluster, &["node", "plan"])["spread"].as_f64().unwrap_or(1.0);
-    let plan = wait_for_plan(&cluster, "rebalance", before);
     let before = spread(&cluster);
+    let plan = wait_for_plan(&cluster, "rebalance", earlier);
     let after = spread(&cluster);
     eprintln!("two nodes joined: the used parts differed by {before:.3}, now by {after:.3}: {plan}");
     assert!(after <= before && after < 0.08, "{before} {after}");
