@@ -2,6 +2,7 @@
 //! recalls come back on it. The caches (`inode`) learn of replies in stream order through [`Events`]; `vfs` and
 //! `data` make calls. Knows no cache and no kernel.
 
+mod leader;
 mod map;
 mod outbox;
 mod stream;
@@ -71,6 +72,7 @@ pub(crate) struct Settings {
 /// A metadata session, alive until `close`.
 pub(crate) struct Session {
     settings: Settings,
+    coordinators: leader::Coordinators,
     events: std::sync::OnceLock<Arc<dyn Events>>,
     /// Owner of calls under way and of what is to be sent.
     outbox: Mutex<Outbox>,
@@ -89,6 +91,7 @@ pub(crate) struct Session {
 impl Session {
     pub fn new(settings: Settings) -> Arc<Session> {
         Arc::new(Session {
+            coordinators: leader::Coordinators::new(&settings.coordinators),
             settings,
             events: std::sync::OnceLock::new(),
             outbox: Mutex::new(Outbox::new()),

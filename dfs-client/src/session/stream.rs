@@ -2,7 +2,7 @@
 //! again with the next coordinator when it breaks.
 
 use super::outbox::{Answer, Body, taken_for_nobody};
-use super::{Map, Session, StartError};
+use super::{Map, Session, StartError, leader};
 use crate::channel::{Backoff, MESSAGE_MAX, connect_lazy};
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::{Ino, Term};
@@ -24,6 +24,9 @@ const PROTOCOL: u32 = 1;
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_MOST: Duration = Duration::from_secs(1);
+/// While another coordinator may take over at any moment, it is looked for this often, for this many times.
+const FAILOVER_RETRY: Duration = Duration::from_millis(80);
+const FAILOVER_TRIES: usize = 200;
 /// Heartbeats per lease term.
 const BEATS_PER_TERM: u32 = 4;
 /// How often it is looked whether the leases are still trusted, per lease term, and how often at most.
@@ -36,31 +39,74 @@ enum Broken {
     /// The connection failed or ended.
     Lost(String),
     Refused(v1::refused::Reason, String),
+    /// Another coordinator leads the volume.
+    Moved(String),
 }
 
 /// Serves the session until it is closed.
 pub(super) async fn run(session: Arc<Session>) {
-    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST, None);
-    let mut attempts = 0;
-    for address in session.settings.coordinators.iter().cycle() {
+    let mut backoff = Backoff::new(RETRY_FIRST, FAILOVER_RETRY, None);
+    let (mut attempts, mut tries, mut turn) = (0, 0, 0);
+    let mut next = None;
+    loop {
+        let known = session.coordinators.known();
+        let address = match next.take() {
+            Some(address) => address,
+            None => {
+                turn += 1;
+                known.get(turn % known.len().max(1)).cloned().unwrap_or_default()
+            }
+        };
         let heard_before = session.heard.load(Ordering::Relaxed);
-        let broken = serve(&session, address).await;
+        let broken = serve(&session, &address).await;
         session.settings.figures.connected.set(0);
         session.settings.figures.reconnects.inc();
         if session.closing.load(Ordering::SeqCst) {
             break;
         }
         if session.heard.load(Ordering::Relaxed) != heard_before {
-            backoff = Backoff::new(RETRY_FIRST, RETRY_MOST, None);
+            backoff = Backoff::new(RETRY_FIRST, FAILOVER_RETRY, None);
+            tries = 0;
         }
         attempts += 1;
-        report(&session, address, &broken, attempts);
-        if let Broken::Refused(v1::refused::Reason::SessionEnded, _) = broken {
-            end(&session, true);
+        tries += 1;
+        if tries == FAILOVER_TRIES {
+            backoff = Backoff::new(FAILOVER_RETRY, RETRY_MOST, None);
+        }
+        report(&session, &address, &broken, attempts);
+        next = match broken {
+            Broken::Refused(v1::refused::Reason::SessionEnded, _) => {
+                end(&session, true);
+                Some(address.clone())
+            }
+            Broken::Moved(to) => Some(to),
+            _ => None,
+        };
+        backoff.wait().await;
+        if next.is_none() {
+            next = successor(&session, &address, &mut backoff).await;
+        }
+    }
+    session.closed.notify_one();
+}
+
+/// Where to go when the stream to `failed` has ended: to whoever leads now. `None`: to the next in turn.
+async fn successor(session: &Session, failed: &str, backoff: &mut Backoff) -> Option<String> {
+    if session.coordinators.known().len() < 2 {
+        return None;
+    }
+    for _ in 0..FAILOVER_TRIES {
+        if session.closing.load(Ordering::SeqCst) {
+            return None;
+        }
+        let found = session.coordinators.find(&session.settings.volume, None).await?;
+        // The dead one is named as long as its reign may last.
+        if found.sure || found.address != failed {
+            return Some(found.address);
         }
         backoff.wait().await;
     }
-    session.closed.notify_one();
+    None
 }
 
 /// Says when the trust in the leases has ended, so that the kernel's caches can be emptied before others get them.
@@ -87,9 +133,12 @@ fn report(session: &Session, address: &str, broken: &Broken, attempts: usize) {
                 reason,
                 "metadata stream ended; reconnecting"
             );
-            if attempts >= FIRST_ATTEMPTS * session.settings.coordinators.len() {
+            if attempts >= FIRST_ATTEMPTS * session.coordinators.known().len() {
                 session.first.fill(Err(StartError::Unreachable(reason.clone())));
             }
+        }
+        Broken::Moved(to) => {
+            tracing::info!(coordinator = address, to, "another coordinator leads the volume");
         }
         Broken::Refused(reason, message) => {
             tracing::warn!(
@@ -132,13 +181,22 @@ async fn serve(session: &Arc<Session>, address: &str) -> Broken {
         let first = messages.message().await?;
         Ok::<_, tonic::Status>((messages, first))
     };
-    let (mut messages, first) = match tokio::time::timeout(WELCOME_TIMEOUT, opening).await {
+    let mut moved = std::pin::pin!(leader::moved(session, address));
+    let opened = tokio::select! {
+        opened = tokio::time::timeout(WELCOME_TIMEOUT, opening) => opened,
+        to = &mut moved => return Broken::Moved(to),
+    };
+    let (mut messages, first) = match opened {
         Ok(Ok(opened)) => opened,
         Ok(Err(status)) => return lost(&status.message()),
         Err(_) => return lost(&"no welcome in time"),
     };
     match first.and_then(|first| first.message) {
-        Some(Message::Welcome(welcome)) => welcomed(session, welcome),
+        Some(Message::Welcome(welcome)) => {
+            welcomed(session, welcome);
+            let (session, address) = (session.clone(), address.to_owned());
+            tokio::spawn(async move { session.coordinators.learn_from(address).await });
+        }
         Some(Message::Refused(refused)) => return refusal(refused),
         _ => return lost(&"the coordinator did not welcome the session"),
     }
@@ -158,6 +216,7 @@ async fn serve(session: &Arc<Session>, address: &str) -> Broken {
                 Ok(None) => return lost(&"the coordinator closed the stream"),
                 Err(status) => return lost(&status.message()),
             },
+            to = &mut moved => return Broken::Moved(to),
             _ = beat.tick() => {
                 if session.now() > session.heard.load(Ordering::Relaxed) + term.as_millis() as u64 {
                     return lost(&"the coordinator is silent");
@@ -227,6 +286,9 @@ fn welcomed(session: &Session, welcome: v1::Welcome) {
 }
 
 fn refusal(refused: v1::Refused) -> Broken {
+    if !refused.leader.is_empty() {
+        return Broken::Moved(refused.leader);
+    }
     Broken::Refused(refused.reason(), refused.message)
 }
 

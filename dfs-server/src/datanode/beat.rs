@@ -1,14 +1,19 @@
-//! The heartbeat: tells the coordinator every second where this datanode is and how it is, and learns cluster,
-//! number and term from the answer. One task of the datanode; the list of coordinators is tried in turn.
+//! The heartbeat: tells each volume's leader every second where this datanode is and how it is, and learns cluster,
+//! number and term from the answer. One task for each volume, and one that finds out which there are.
 
 use super::args::Settings;
 use super::service::ChunkService;
+use super::volumes::{Coordinators, Leaders};
 use dfs_client::channel::{Backoff, Pool};
+use dfs_core::ids::VolumeId;
 use dfs_proto::v1::cluster_client::ClusterClient;
 use dfs_proto::v1::{BeatReply, NodeBeat};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Notify, watch};
+use tokio::task::{AbortHandle, JoinSet};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// A coordinator that does not answer by then is tried again, or the next one.
@@ -18,73 +23,138 @@ const RETRY_MOST: Duration = Duration::from_secs(2);
 /// Every how many failures in a row one is logged.
 const LOG_EVERY: u64 = 30;
 
-/// Beats until the task is ended.
+/// What every beat needs.
+struct Beater {
+    settings: Arc<Settings>,
+    service: ChunkService,
+    address: String,
+    pool: Pool,
+    leaders: watch::Sender<Leaders>,
+    /// A beat failed: who leads may have changed.
+    failed: Notify,
+}
+
+/// Beats to the leader of every volume until the task is ended.
 pub async fn run(settings: Arc<Settings>, service: ChunkService, listening: SocketAddr) {
     let address = settings
         .advertise
         .clone()
         .unwrap_or_else(|| listening.to_string());
-    let pool = Pool::default();
-    let fresh = || Backoff::new(RETRY_FIRST, RETRY_MOST, None);
-    let (mut backoff, mut turn, mut failures) = (fresh(), 0, 0u64);
+    let mut coordinators = Coordinators::new(settings.coordinators.clone());
+    let beater = Arc::new(Beater {
+        settings,
+        service,
+        address,
+        pool: Pool::default(),
+        leaders: watch::Sender::default(),
+        failed: Notify::new(),
+    });
+    let mut beats: BTreeMap<VolumeId, AbortHandle> = BTreeMap::new();
+    let mut tasks = JoinSet::new();
+    let mut failures = 0u64;
     loop {
-        let Some(coordinator) = settings
-            .coordinators
-            .get(turn % settings.coordinators.len().max(1))
-        else {
-            return;
-        };
-        match beat(&pool, coordinator, &settings, &service, &address).await {
-            Ok(()) => {
-                if failures > 0 {
-                    tracing::info!(%coordinator, failures, "the coordinator answers");
+        match coordinators.leaders(&beater.pool).await {
+            Ok(leaders) => {
+                beats.retain(|volume, task| {
+                    let stays = leaders.contains_key(volume);
+                    if !stays {
+                        task.abort();
+                    }
+                    stays
+                });
+                for volume in leaders.keys() {
+                    let begin = || tasks.spawn(beater.clone().volume(*volume));
+                    beats.entry(*volume).or_insert_with(begin);
                 }
-                (backoff, failures) = (fresh(), 0);
-                service.farewell().pause(EVERY).await;
+                beater.leaders.send_if_modified(|known| {
+                    let changed = *known != leaders;
+                    *known = leaders;
+                    changed
+                });
+                failures = 0;
             }
             Err(reason) => {
                 if failures.is_multiple_of(LOG_EVERY) {
-                    tracing::warn!(%coordinator, %reason, "no heartbeat");
+                    tracing::warn!(%reason, "no coordinator answers");
                 }
                 failures += 1;
-                turn += 1;
-                backoff.wait().await;
             }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = beater.failed.notified() => tokio::time::sleep(RETRY_FIRST).await,
         }
     }
 }
 
-async fn beat(
-    pool: &Pool,
-    coordinator: &str,
-    settings: &Settings,
-    service: &ChunkService,
-    address: &str,
-) -> Result<(), String> {
-    let message = describe(settings, service, address).await;
-    let leaving = message.leaving;
-    let peer = pool
-        .peer(coordinator)
-        .map_err(|e| format!("{coordinator:?} is no host:port: {e}"))?;
-    let mut client = ClusterClient::new(peer.channel());
-    let answer = tokio::time::timeout(ANSWER_LIMIT, client.beat(message));
-    let answer = answer
-        .await
-        .map_err(|_| format!("no answer in {} s", ANSWER_LIMIT.as_secs()))?;
-    let reply: BeatReply = answer
-        .map_err(|status| status.message().to_string())?
-        .into_inner();
-    if leaving {
-        service.farewell().told();
+impl Beater {
+    /// Beats to the leader of one volume, whoever that is.
+    async fn volume(self: Arc<Self>, volume: VolumeId) {
+        let mut leaders = self.leaders.subscribe();
+        let fresh = || Backoff::new(RETRY_FIRST, RETRY_MOST, None);
+        let (mut backoff, mut failures) = (fresh(), 0u64);
+        loop {
+            let leader = leaders.borrow_and_update().get(&volume).cloned();
+            let leader = leader.filter(|leader| !leader.is_empty());
+            let result = match &leader {
+                None => Err("nobody leads the volume".to_owned()),
+                Some(leader) => tokio::select! {
+                    result = self.beat(leader, volume) => result,
+                    _ = leaders.changed() => continue,
+                },
+            };
+            let pause = match result {
+                Ok(()) => {
+                    if failures > 0 {
+                        tracing::info!(%volume, failures, "the leader answers");
+                    }
+                    (backoff, failures) = (fresh(), 0);
+                    EVERY
+                }
+                Err(reason) => {
+                    if failures.is_multiple_of(LOG_EVERY) {
+                        tracing::warn!(%volume, leader, %reason, "no heartbeat");
+                    }
+                    failures += 1;
+                    self.failed.notify_one();
+                    backoff.delay().unwrap_or(RETRY_MOST)
+                }
+            };
+            let farewell = self.service.farewell();
+            tokio::select! {
+                () = farewell.pause(pause) => {}
+                _ = leaders.changed() => {}
+            }
+        }
     }
-    let membership = service.membership();
-    let learned = tokio::task::spawn_blocking(move || membership.learn(&reply)).await;
-    learned
-        .map_err(|e| e.to_string())?
-        .map_err(|fatal| fatal.to_string())
+
+    async fn beat(&self, coordinator: &str, volume: VolumeId) -> Result<(), String> {
+        let message = describe(&self.settings, &self.service, &self.address, volume).await;
+        let leaving = message.leaving;
+        let peer = self
+            .pool
+            .peer(coordinator)
+            .map_err(|e| format!("{coordinator:?} is no host:port: {e}"))?;
+        let mut client = ClusterClient::new(peer.channel());
+        let answer = tokio::time::timeout(ANSWER_LIMIT, client.beat(message));
+        let answer = answer
+            .await
+            .map_err(|_| format!("no answer in {} s", ANSWER_LIMIT.as_secs()))?;
+        let reply: BeatReply = answer
+            .map_err(|status| status.message().to_string())?
+            .into_inner();
+        if leaving {
+            self.service.farewell().told();
+        }
+        let membership = self.service.membership();
+        let learned = tokio::task::spawn_blocking(move || membership.learn(volume, &reply)).await;
+        learned
+            .map_err(|e| e.to_string())?
+            .map_err(|fatal| fatal.to_string())
+    }
 }
 
-async fn describe(settings: &Settings, service: &ChunkService, address: &str) -> NodeBeat {
+async fn describe(settings: &Settings, service: &ChunkService, address: &str, volume: VolumeId) -> NodeBeat {
     let asked = service.clone();
     let usage = tokio::task::spawn_blocking(move || asked.usage())
         .await
@@ -104,13 +174,18 @@ async fn describe(settings: &Settings, service: &ChunkService, address: &str) ->
         chunks: usage.chunks,
         load: service.load(),
         problem: service.problem().unwrap_or_default(),
-        volume: 0,
+        volume: u32::from(volume.0),
         leaving: service.farewell().is_asked(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         clock_ms: SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_millis() as u64,
-        bad: service.bad_to_tell().into_iter().map(Into::into).collect(),
+        bad: service
+            .bad_to_tell()
+            .into_iter()
+            .filter(|chunk| chunk.set.volume() == volume)
+            .map(Into::into)
+            .collect(),
     }
 }

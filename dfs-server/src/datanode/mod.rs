@@ -13,6 +13,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod volumes;
 
 pub use args::{Args, Care, Settings};
 
@@ -73,7 +74,7 @@ impl Datanode {
             if let Some(problem) = service.problem() {
                 return Err(problem);
             }
-            match service.membership().node() {
+            match service.membership().placed() {
                 Ok(_) => Ok(()),
                 Err(status) => Err(status.message().to_owned()),
             }

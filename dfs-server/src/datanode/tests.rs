@@ -1,6 +1,7 @@
 //! Tests of the heartbeat and of belonging to one cluster, against a coordinator of a few lines.
 
 use super::*;
+use dfs_core::ids::VolumeId;
 use dfs_proto::v1::cluster_server::{Cluster, ClusterServer};
 use dfs_proto::v1::{BeatReply, NodeBeat};
 use parking_lot::Mutex;
@@ -124,41 +125,53 @@ async fn terms_are_kept_and_only_rise() {
     let dir = tempfile::tempdir().unwrap();
     let open = |init| DataDir::open(dir.path(), "datanode", init).unwrap();
     let membership = Membership::open(open(true)).unwrap();
-    assert_eq!(membership.node().unwrap_err().code(), tonic::Code::Unavailable);
+    assert_eq!(
+        membership.node(VolumeId(0)).unwrap_err().code(),
+        tonic::Code::Unavailable
+    );
     assert_eq!(
         membership.check_cluster(&[1; 16]).unwrap_err().code(),
         tonic::Code::Unavailable
     );
-    membership.check_term(4).unwrap();
+    membership.check_term(VolumeId(0), 4).unwrap();
     membership
-        .learn(&BeatReply {
-            cluster: vec![1; 16],
-            node: 2,
-            term: 9,
-        })
+        .learn(
+            VolumeId(0),
+            &BeatReply {
+                cluster: vec![1; 16],
+                node: 2,
+                term: 9,
+            },
+        )
         .unwrap();
     assert!(
         membership
-            .learn(&BeatReply {
-                cluster: vec![2; 16],
-                node: 2,
-                term: 10
-            })
+            .learn(
+                VolumeId(0),
+                &BeatReply {
+                    cluster: vec![2; 16],
+                    node: 2,
+                    term: 10
+                }
+            )
             .is_err()
     );
     assert!(
         membership
-            .learn(&BeatReply {
-                cluster: vec![1; 16],
-                node: 0,
-                term: 10
-            })
+            .learn(
+                VolumeId(0),
+                &BeatReply {
+                    cluster: vec![1; 16],
+                    node: 0,
+                    term: 10
+                }
+            )
             .is_err()
     );
     drop(membership);
     let membership = Membership::open(open(false)).unwrap();
-    assert!(membership.check_term(8).is_err());
-    membership.check_term(9).unwrap();
+    assert!(membership.check_term(VolumeId(0), 8).is_err());
+    membership.check_term(VolumeId(0), 9).unwrap();
     membership.check_cluster(&[1; 16]).unwrap();
     assert_eq!(
         membership.check_cluster(&[2; 16]).unwrap_err().code(),

@@ -26,12 +26,12 @@ pub struct Handle {
     pub care: Arc<Care>,
     /// Copies that somebody says are bad; the repair worker looks for itself.
     pub bad_copies: mpsc::Sender<BadCopy>,
+    pub standing: Standing,
 }
 
 /// A volume's executor at work.
 pub struct Led {
     pub handle: Handle,
-    pub standing: Standing,
     pub reported: mpsc::Receiver<BadCopy>,
     /// The executor's end; log writer and overlay are gone then.
     pub ended: oneshot::Receiver<Result<(), Fault>>,
@@ -101,10 +101,10 @@ impl Led {
             term,
             care: Arc::default(),
             bad_copies,
+            standing,
         };
         Ok(Led {
             handle,
-            standing,
             reported,
             ended,
         })

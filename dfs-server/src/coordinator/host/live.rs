@@ -258,7 +258,7 @@ impl Life {
     }
 
     async fn serve(&mut self, led: Led) -> End {
-        let (number, standing) = (self.entry.number, led.standing.clone());
+        let (number, standing) = (self.entry.number, led.handle.standing.clone());
         // Recovery may have set the old one aside.
         self.keep(led.handle.store.clone());
         let mut ended = led.ended;

@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
@@ -114,7 +115,11 @@ impl Hosted {
         let volumes = self.0.volumes.read();
         let one = |volume: &Volume| {
             let leader = volume.leader.borrow().clone();
-            (volume.entry.clone(), leader, volume.led.is_some())
+            let here = volume
+                .led
+                .as_ref()
+                .is_some_and(|led| led.standing.holds(Instant::now()));
+            (volume.entry.clone(), leader, here)
         };
         volumes.values().map(one).collect()
     }

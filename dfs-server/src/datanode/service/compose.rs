@@ -18,12 +18,12 @@ const GROUP: usize = (GROUP_BLOCKS * BLOCK_SIZE) as usize;
 pub async fn run(shared: &Arc<Shared>, request: ComposeRequest) -> Result<ComposeReply, Status> {
     shared.membership.check_cluster(&request.cluster)?;
     let (transfer, pieces) = compose(request)?;
-    let own = shared.membership.node()?;
+    let own = shared.membership.node(transfer.chunk.set.volume())?;
     let _session = shared.transfers.begin(transfer.transfer)?;
-    let term = transfer.term.0;
+    let (volume, term) = (transfer.chunk.set.volume(), transfer.term.0);
     let (content, digest) = shared
         .on_disk(move |shared| {
-            shared.membership.check_term(term)?;
+            shared.membership.check_term(volume, term)?;
             let content = gather(shared.store.as_ref(), &pieces).map_err(status::of)?;
             let digest = sha256(&content);
             Ok::<_, Status>((Bytes::from(content), digest))

@@ -1,9 +1,10 @@
 //! Delete: many chunks at once, on a leader's order, with a list of those that stayed.
 
 use super::Shared;
-use dfs_core::ids::ChunkId;
+use dfs_core::ids::{ChunkId, VolumeId};
 use dfs_proto::convert::ids;
 use dfs_proto::v1::{DeleteFailure, DeleteReply, DeleteRequest};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tonic::Status;
 
@@ -24,7 +25,14 @@ pub async fn delete(shared: &Arc<Shared>, request: DeleteRequest) -> Result<Dele
     let chunks = chunks.collect::<Result<Vec<ChunkId>, _>>()?;
     let term = request.term;
     let deleted = shared.on_disk(move |shared| {
-        shared.membership.check_term(term)?;
+        let mut volumes: BTreeSet<VolumeId> = chunks.iter().map(|chunk| chunk.set.volume()).collect();
+        if volumes.is_empty() {
+            // An order without chunks is one of before there could be several volumes: it brings the term.
+            volumes.insert(VolumeId(0));
+        }
+        for volume in volumes {
+            shared.membership.check_term(volume, term)?;
+        }
         Ok::<_, Status>(shared.store.delete(&chunks))
     });
     let failures = deleted.await??.into_iter().map(|(chunk, error)| {

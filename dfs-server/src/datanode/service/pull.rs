@@ -23,7 +23,7 @@ pub async fn pull(shared: &Arc<Shared>, request: PullRequest) -> Result<PullRepl
     let term = request.term;
     let _session = shared.transfers.begin(*uuid::Uuid::new_v4().as_bytes())?;
     let own = shared.on_disk(move |shared| {
-        shared.membership.check_term(term)?;
+        shared.membership.check_term(chunk.set.volume(), term)?;
         Ok::<_, Status>(shared.store.verify(chunk))
     });
     if let Verdict::Good { len, sha256 } = own.await?? {

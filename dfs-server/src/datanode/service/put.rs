@@ -15,7 +15,7 @@ pub async fn put(shared: &Arc<Shared>, mut stream: Streaming<PutRequest>) -> Res
     };
     shared.membership.check_cluster(&begin.cluster)?;
     let transfer = put_begin(begin)?;
-    let own = shared.membership.node()?;
+    let own = shared.membership.node(transfer.chunk.set.volume())?;
     let _session: Session = shared.transfers.begin(transfer.transfer)?;
     let mut spread = Spread::begin(shared, &transfer, own);
     let sha256 = loop {

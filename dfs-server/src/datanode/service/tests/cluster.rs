@@ -48,11 +48,14 @@ impl Node {
         });
         let membership = Membership::open(open).unwrap();
         membership
-            .learn(&BeatReply {
-                cluster: CLUSTER.to_vec(),
-                node: number,
-                term: 1,
-            })
+            .learn(
+                dfs_core::ids::VolumeId(0),
+                &BeatReply {
+                    cluster: CLUSTER.to_vec(),
+                    node: number,
+                    term: 1,
+                },
+            )
             .unwrap();
         let service = ChunkService::new(store, Arc::new(membership), &Default::default(), 0);
         let listener = TcpListener::bind(address).await.unwrap();
