@@ -88,8 +88,9 @@ impl Datanodes {
         Ok(match reply.state() {
             State::Good => Copy::Good(sha256(&reply.sha256, "VerifyReply.sha256")?),
             State::Missing => Copy::Missing,
-            State::Corrupt => Copy::Corrupt,
-            State::Unreadable | State::Unspecified => Copy::Unknown,
+            // A copy that its disk cannot read is none: it is made again in another place of the disk.
+            State::Corrupt | State::Unreadable => Copy::Corrupt,
+            State::Unspecified => Copy::Unknown,
         })
     }
 

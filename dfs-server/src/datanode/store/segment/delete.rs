@@ -1,4 +1,4 @@
-//! Deleting: a durable mark in each slot, one sync for all of a segment, then holes; a segment in which nothing
+//! Deleting: a durable mark for each run of dead slots, one sync for all of a segment, then holes; a segment in which nothing
 //! lives goes whole.
 
 use super::super::StoreError;
@@ -45,14 +45,19 @@ impl Inner {
         let segment = self.segment(key)?;
         let file = self.file(&segment)?;
         let failed = |e: std::io::Error| StoreError::io("cannot delete", &e);
-        for place in places {
-            segment
-                .mark_dead(&file, place.offset(), place.slot())
-                .map_err(failed)?;
+        {
+            let mut dead = segment.dead.lock();
+            let deeds = dead.plan(places);
+            for (offset, len) in &deeds.marks {
+                segment.mark_dead(&file, *offset, *len).map_err(failed)?;
+            }
+            segment.sync_marks(&file, &self.syncs).map_err(failed)?;
+            dead.done(&deeds.marks);
+            for (offset, len) in deeds.holes {
+                segment.punch_all(&file, offset, len);
+            }
         }
-        segment.sync_marks(&file, &self.syncs).map_err(failed)?;
         for place in places {
-            segment.punch(&file, place.offset(), place.slot());
             self.space.release(place.slot());
         }
         segment.state.lock().live -= places.len() as u32;

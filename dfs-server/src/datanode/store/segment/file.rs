@@ -1,6 +1,7 @@
 //! One segment file: what of it is given out, what lives in it, and when it is sealed. The store's transitions
 //! call it; it knows no index.
 
+use super::dead::Dead;
 use super::space::Space;
 use super::sync::SyncGate;
 use dfs_core::chunk::header::{SLOT_ALIGN, encode_dead};
@@ -51,6 +52,8 @@ pub struct Segment {
     pub uuid: [u8; 16],
     pub path: PathBuf,
     pub state: Mutex<State>,
+    /// Locked while marks are written, so that they agree with one another.
+    pub dead: Mutex<Dead>,
     gate: SyncGate,
     /// The disk fails to sync this file.
     #[cfg(test)]
@@ -72,6 +75,7 @@ impl Segment {
             uuid,
             path,
             state: Mutex::new(state),
+            dead: Mutex::default(),
             gate: SyncGate::default(),
             #[cfg(test)]
             broken: Default::default(),
@@ -178,14 +182,18 @@ impl Segment {
         file.write_all_at(&encode_dead(slot, &self.uuid, offset), offset)
     }
 
-    /// Frees a dead slot's bytes but the page with its mark. A failure costs space, not truth.
+    /// Frees a dead slot's bytes but the page with its mark.
     pub fn punch(&self, file: &File, offset: u64, slot: u64) {
-        let rest = slot.saturating_sub(SLOT_ALIGN);
-        if rest == 0 {
+        self.punch_all(file, offset + SLOT_ALIGN, slot.saturating_sub(SLOT_ALIGN));
+    }
+
+    /// Frees bytes. A failure costs space, not truth.
+    pub fn punch_all(&self, file: &File, offset: u64, len: u64) {
+        if len == 0 {
             return;
         }
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        if let Err(e) = fallocate(file, flags, (offset + SLOT_ALIGN) as i64, rest as i64) {
+        if let Err(e) = fallocate(file, flags, offset as i64, len as i64) {
             tracing::warn!(segment = %self.path.display(), offset, error = %e, "cannot punch a hole");
         }
     }

@@ -3,6 +3,7 @@
 //! marks the slot and punches a hole. What runs on the service's side is `ChunkStore`; the parts are here.
 
 mod create;
+mod dead;
 mod delete;
 mod duplicates;
 mod file;

@@ -73,6 +73,7 @@ impl Inner {
         let first_page = decode(&page[..got], &found.uuid).filter(|page| page.set == found.set);
         let sealed_at = first_page.and_then(|page| page.sealed_at);
         let contents = scan(&file, &found.uuid, sealed_at.unwrap_or(size))?;
+        let dead = contents.dead.clone();
         if first_page.is_none() && contents.live.is_empty() && contents.gaps.is_empty() {
             return self.remove_unborn(found, &page);
         }
@@ -95,6 +96,9 @@ impl Inner {
                 (make(Phase::Damaged, contents.end), contents.live)
             }
         };
+        for (offset, len) in dead {
+            segment.dead.lock().found(offset, len);
+        }
         let segment = Arc::new(segment);
         self.segments.write().insert(key, segment.clone());
         self.enter(&segment, live);
@@ -148,11 +152,13 @@ impl Inner {
                 tracing::warn!(chunk = %live.header.chunk, segment = %segment.path.display(), "torn chunk dropped");
                 segment.mark_dead(file, offset, slot)?;
                 segment.punch(file, offset, slot);
+                segment.dead.lock().found(offset, slot);
             }
         }
         for (from, to) in contents.gaps {
             segment.mark_dead(file, from, to - from)?;
             segment.punch(file, from, to - from);
+            segment.dead.lock().found(from, to - from);
         }
         let end = contents.end;
         file.set_len(end)?;

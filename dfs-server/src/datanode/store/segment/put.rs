@@ -71,7 +71,10 @@ impl Drop for Pending {
         let size = slot_len(self.len);
         // Not durable until the next sync; lost, the scan finds a gap and makes the same mark.
         match segment.mark_dead(file, offset, size) {
-            Ok(()) => segment.punch(file, offset, size),
+            Ok(()) => {
+                segment.punch(file, offset, size);
+                segment.dead.lock().found(offset, size);
+            }
             Err(e) => {
                 tracing::warn!(segment = %segment.path.display(), offset, error = %e, "cannot mark a slot")
             }

@@ -18,6 +18,8 @@ pub struct Live {
 #[derive(Default)]
 pub struct Contents {
     pub live: Vec<Live>,
+    /// Offset and length of dead slots.
+    pub dead: Vec<(u64, u64)>,
     /// Runs `[from, to)` between slots that are no slots: a sealed segment has none.
     pub gaps: Vec<(u64, u64)>,
     /// Where the last slot ends.
@@ -40,7 +42,10 @@ pub fn scan(file: &File, uuid: &[u8; 16], limit: u64) -> io::Result<Contents> {
                 contents.live.push(Live { offset: at, header });
                 size
             }
-            Some(Slot::Dead { len }) => len,
+            Some(Slot::Dead { len }) => {
+                contents.dead.push((at, len));
+                len
+            }
             None => {
                 at = next_data(file, at + SLOT_ALIGN, limit)?;
                 continue;

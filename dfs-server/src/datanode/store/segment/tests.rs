@@ -321,6 +321,40 @@ fn concurrent_writers_of_many_sets() {
 
 // S28
 #[test]
+fn slots_of_one_page_give_their_space_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for seq in 0..60 {
+        put(&store, id(1, seq), &content(100, seq)).unwrap();
+    }
+    drop(store);
+    let store = open(dir.path());
+    let pages = || segments(dir.path())[0].metadata().unwrap().blocks() / 8;
+    assert!(pages() >= 61, "one page each: {}", pages());
+    let deleted = |seqs: std::ops::Range<u64>, step| {
+        let ids: Vec<_> = seqs.step_by(step).map(|seq| id(1, seq)).collect();
+        assert_eq!(store.delete(&ids), vec![]);
+    };
+    // Every other one first: then there are no neighbours.
+    deleted(1..59, 2);
+    deleted(2..59, 2);
+    assert!(
+        pages() <= 8,
+        "two chunks, the first page and one mark: {}",
+        pages()
+    );
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!((store.problem(), store.usage().chunks), (None, 2));
+    for seq in [0, 59] {
+        assert_eq!(get(&store, id(1, seq)), content(100, seq));
+    }
+    assert_eq!(store.delete(&[id(1, 0), id(1, 59)]), vec![]);
+    assert_eq!(segments(dir.path()).len(), 0);
+}
+
+// S28
+#[test]
 fn deleted_space_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
