@@ -105,8 +105,8 @@ impl Server {
     }
 
     /// Flags for the starts from now on.
-    pub fn add_flags(&mut self, flags: &[&str]) {
-        self.args.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    pub fn add_flags(&mut self, flags: &[String]) {
+        self.args.extend(flags.iter().cloned());
     }
 
     pub fn kill(&mut self) {
@@ -216,6 +216,16 @@ impl Cluster {
         self.coordinators()
             .find(|server| server.address.to_string() == leader)
             .unwrap_or_else(|| panic!("nobody is {leader}"))
+    }
+
+    /// Starts one more coordinator, with nothing in its directory and the setup's flags.
+    pub fn join(&mut self, dir: &Path, setup: &Setup, name: &str) {
+        let address = setup.address(name, free_ports(1)[0]);
+        let flags = &setup.coordinator_flags;
+        let mut server = server(dir, setup, "coordinator", name, address, flags);
+        server.start(true);
+        server.wait_until_listening();
+        self.others.push(server);
     }
 
     pub fn coordinators(&mut self) -> impl Iterator<Item = &mut Server> {

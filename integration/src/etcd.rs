@@ -139,13 +139,29 @@ impl Etcd {
         self.members.iter().position(found)
     }
 
-    /// The address of the coordinator that leads the first volume.
-    pub fn volume_leader(&self) -> Option<String> {
+    /// Below it the registry of the cluster.
+    fn registry(&self) -> Option<String> {
         let cluster = self.ctl(&["get", "--print-value-only", "/dfs/cluster"])?;
         let cluster: String = serde_json::from_str(cluster.trim()).ok()?;
-        let key = format!("/dfs/{cluster}/registry/leaders/0");
+        Some(format!("/dfs/{cluster}/registry"))
+    }
+
+    /// The address of the coordinator that leads the first volume.
+    pub fn volume_leader(&self) -> Option<String> {
+        let key = format!("{}/leaders/0", self.registry()?);
         let leader = self.ctl(&["get", "--print-value-only", &key])?;
         let leader: serde_json::Value = serde_json::from_str(leader.trim()).ok()?;
         Some(leader["address"].as_str()?.to_owned())
+    }
+
+    /// The entries of the coordinators that live.
+    pub fn coordinators(&self) -> Vec<serde_json::Value> {
+        let entries = || {
+            let prefix = format!("{}/coordinators/", self.registry()?);
+            self.ctl(&["get", "--print-value-only", "--prefix", &prefix])
+        };
+        let entries = entries().unwrap_or_default();
+        let entry = |line: &str| serde_json::from_str(line).ok();
+        entries.lines().filter_map(entry).collect()
     }
 }

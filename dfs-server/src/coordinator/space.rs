@@ -19,25 +19,30 @@ const EMERGENCY: u64 = 24 << 20;
 /// A small disk keeps a share of itself, so that it can be used at all.
 const SHARE: u64 = 8;
 
-/// Starts the watch; it ends when nobody else has the flag.
-pub fn watch(dir: PathBuf, low: Arc<AtomicBool>) -> std::io::Result<()> {
-    look(&dir, &low);
+/// Starts the watch; it ends when nobody else has the flag. `elsewhere` says whether space is short where the logs
+/// are, when that is not on this disk.
+pub fn watch(
+    dir: PathBuf,
+    low: Arc<AtomicBool>,
+    elsewhere: impl Fn() -> bool + Send + 'static,
+) -> std::io::Result<()> {
+    look(&dir, &low, elsewhere());
     let flag = Arc::downgrade(&low);
     std::thread::Builder::new()
         .name("space".to_owned())
-        .spawn(move || repeat(&dir, &flag))?;
+        .spawn(move || repeat(&dir, &flag, elsewhere))?;
     Ok(())
 }
 
-fn repeat(dir: &Path, flag: &Weak<AtomicBool>) {
+fn repeat(dir: &Path, flag: &Weak<AtomicBool>, elsewhere: impl Fn() -> bool) {
     while let Some(low) = flag.upgrade() {
-        look(dir, &low);
+        look(dir, &low, elsewhere());
         drop(low);
         std::thread::sleep(INTERVAL);
     }
 }
 
-fn look(dir: &Path, low: &AtomicBool) {
+fn look(dir: &Path, low: &AtomicBool, elsewhere: bool) {
     let (free, total) = match statvfs(dir) {
         Ok(disk) => (
             disk.blocks_available() * disk.fragment_size(),
@@ -50,12 +55,12 @@ fn look(dir: &Path, low: &AtomicBool) {
     };
     let reserve = DISK_RESERVE.min(total / SHARE);
     let ballast = BALLAST.min(total / SHARE / 2);
-    let is_low = free < reserve;
+    let is_low = free < reserve || elsewhere;
     if low.swap(is_low, Ordering::Relaxed) != is_low {
         if is_low {
-            tracing::error!(free, reserve, dir = %dir.display(), "the disk is nearly full: only deletions are taken");
+            tracing::error!(free, reserve, dir = %dir.display(), elsewhere, "space is short: only deletions are taken");
         } else {
-            tracing::info!(free, "the disk has room again");
+            tracing::info!(free, "there is room again");
         }
     }
     let path = dir.join(FILE);

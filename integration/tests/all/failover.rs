@@ -169,7 +169,7 @@ fn rounds() -> u32 {
     asked.and_then(|asked| asked.parse().ok()).unwrap_or(ROUNDS)
 }
 
-// S13, S18, S24
+// S13, S18, S24, S40
 #[test]
 fn a_killed_leader_is_replaced_within_seconds() {
     let mut scene = scene(&setup(3));
@@ -217,7 +217,7 @@ fn clean(scene: &Scene) {
     patience::until_true("dfs fsck finds nothing wrong", CLEAN_LIMIT, clean);
 }
 
-// S13, S18
+// S13, S18, S40
 #[test]
 fn a_frozen_leader_is_replaced_and_what_it_does_late_is_refused() {
     let mut scene = scene(&setup(1));
@@ -255,7 +255,7 @@ fn a_frozen_leader_is_replaced_and_what_it_does_late_is_refused() {
     oracle.verify(&second.join("work"));
 }
 
-// S18
+// S18, S40
 #[test]
 fn a_stopped_leader_hands_over_at_once() {
     let mut scene = scene(&setup(1));
@@ -280,7 +280,7 @@ fn a_stopped_leader_hands_over_at_once() {
     clean(&scene);
 }
 
-// S18, S24
+// S18, S24, S40
 #[test]
 fn one_member_of_etcd_lost_is_no_event() {
     let mut scene = scene(&setup(3));
@@ -324,7 +324,7 @@ fn one_member_of_etcd_lost_is_no_event() {
     clean(&scene);
 }
 
-// S18, S23, S24
+// S18, S23, S24, S40
 #[test]
 fn without_a_majority_of_etcd_writes_end_with_an_error_and_go_on_when_it_returns() {
     let mut scene = scene(&setup(3));

@@ -9,6 +9,7 @@ mod crash;
 mod directories;
 mod disk_cache;
 mod draining;
+mod etcd;
 mod failover;
 mod fill;
 mod frozen;

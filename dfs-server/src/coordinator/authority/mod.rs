@@ -89,6 +89,17 @@ pub struct Reign {
     pub standing: Standing,
 }
 
+/// How much room there is for logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogSpace {
+    /// Checkpoints should be made soon, so that records can be trimmed.
+    pub tight: bool,
+    /// Only work that frees space should be taken.
+    pub low: bool,
+    /// Nothing can be written.
+    pub full: bool,
+}
+
 /// A follower's eye on a volume's log.
 #[tonic::async_trait]
 pub trait LogReader: Send {
@@ -128,6 +139,16 @@ pub trait Authority: Send + Sync + 'static {
 
     /// Tells the others of this coordinator's newest durable, verified checkpoint.
     async fn note_checkpoint(&self, volume: VolumeId, index: Index) -> Result<(), AuthorityError>;
+
+    /// Whether nobody else can lead: what fails here fails for good.
+    fn is_alone(&self) -> bool {
+        true
+    }
+
+    /// The room for logs, where that is not the disk's that the state is on.
+    fn log_space(&self) -> LogSpace {
+        LogSpace::default()
+    }
 
     /// Gives up everything that this coordinator holds and returns when others see it: the process ends.
     async fn close(&self);

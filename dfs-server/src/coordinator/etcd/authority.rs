@@ -8,8 +8,9 @@ use super::lease::{self, Lease};
 use super::names::Names;
 use super::registry::{self, CoordinatorRow, Registry, VolumeRow, encode, parse};
 use super::settings::EtcdSettings;
+use super::space::{self, Space};
 use crate::coordinator::authority::{
-    Authority, AuthorityError, Leader, LogReader, Peer, Reign, VolumeEntry, VolumeState, check_name,
+    Authority, AuthorityError, Leader, LogReader, LogSpace, Peer, Reign, VolumeEntry, VolumeState, check_name,
 };
 use crate::coordinator::log::{EtcdFollower, EtcdLog, LogError, values};
 use dfs_core::ids::{Index, VolumeId};
@@ -44,6 +45,7 @@ pub struct EtcdAuthority {
     lease: watch::Receiver<Option<Arc<Lease>>>,
     registry: Arc<Registry>,
     checkpoints: watch::Sender<BTreeMap<u16, u64>>,
+    space: watch::Receiver<Space>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -56,10 +58,19 @@ impl EtcdAuthority {
         let registry = Arc::new(Registry::new(names.clone(), own.coordinator));
         let checkpoints = watch::Sender::new(BTreeMap::new());
         let (tell_lease, lease) = watch::channel(None);
+        let (tell_space, space) = watch::channel(Space::default());
+        let leading = lease.clone();
+        let leads = move || {
+            leading
+                .borrow()
+                .as_ref()
+                .is_some_and(|lease: &Arc<Lease>| lease.leads())
+        };
         let (tell_read, mut read) = watch::channel(false);
         let tasks = vec![
             tokio::spawn(lease::keep(etcd.clone(), settings.ttl, tell_lease)),
             tokio::spawn(registry::mirror(etcd.clone(), registry.clone(), tell_read)),
+            tokio::spawn(space::keep(etcd.clone(), settings.quota, leads, tell_space)),
             tokio::spawn(enroll(
                 etcd.clone(),
                 names.coordinator(own.coordinator),
@@ -77,13 +88,9 @@ impl EtcdAuthority {
             lease,
             registry,
             checkpoints,
+            space,
             tasks,
         }
-    }
-
-    /// The connection, for the watch over etcd's space.
-    pub fn etcd(&self) -> Etcd {
-        self.etcd.clone()
     }
 
     /// The lease under which something new can begin.
@@ -322,6 +329,15 @@ impl Authority for EtcdAuthority {
             checkpoints.insert(volume.0, index.0);
         });
         Ok(())
+    }
+
+    fn is_alone(&self) -> bool {
+        false
+    }
+
+    fn log_space(&self) -> LogSpace {
+        let Space { tight, low, full, .. } = *self.space.borrow();
+        LogSpace { tight, low, full }
     }
 
     async fn close(&self) {

@@ -52,6 +52,15 @@ impl Lease {
         self.state.lock().over
     }
 
+    /// Whether a reign is under it.
+    pub fn leads(&self) -> bool {
+        self.state
+            .lock()
+            .standings
+            .iter()
+            .any(|standing| !standing.is_over())
+    }
+
     fn extend(&self, until: Instant) {
         let mut state = self.state.lock();
         state.until = state.until.max(until);

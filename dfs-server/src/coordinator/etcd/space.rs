@@ -13,7 +13,7 @@ use tokio::time::Instant;
 const ASKING: Duration = Duration::from_secs(5);
 const DEFRAGMENTING: Duration = Duration::from_secs(120);
 /// How often the space is looked at.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(500);
 /// Percent of the quota: in use, above which checkpoints and trims are asked for, and above which only work that
 /// frees space is taken; of the file, above which it is defragmented when half of it is free.
 const TIGHT: u64 = 50;

@@ -12,6 +12,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Growth after which a checkpoint is made while the logs' space is tight.
+const TIGHT_BYTES: u64 = 1 << 20;
 /// A failed checkpoint (a full disk, mostly) is tried again after this.
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -76,7 +78,8 @@ async fn verified(hosted: &Hosted, volume: VolumeId) -> Vec<Index> {
 
 /// Makes a checkpoint when it is time: whether it did.
 async fn step(hosted: &Hosted, volume: VolumeId, store: &Store) -> Result<bool, CheckpointError> {
-    if hosted.0.disk_low.load(Ordering::Relaxed) {
+    let logs = hosted.authority().log_space();
+    if hosted.0.disk_low.load(Ordering::Relaxed) && !logs.low {
         // Writing one now would take the space that deletions need.
         return Ok(false);
     }
@@ -84,7 +87,10 @@ async fn step(hosted: &Hosted, volume: VolumeId, store: &Store) -> Result<bool, 
     let newest = checkpoint::newest(&dir)?;
     let records = store.applied()?.0.saturating_sub(newest.0);
     let grown = store.grown();
-    if records < hosted.settings().checkpoint_records && grown < CHECKPOINT_BYTES {
+    let bytes = if logs.tight { TIGHT_BYTES } else { CHECKPOINT_BYTES };
+    let enough = records >= hosted.settings().checkpoint_records || grown >= bytes;
+    // Two are needed before anything is trimmed: then they cannot wait for work.
+    if !enough && !(logs.low && records > 0) {
         return Ok(false);
     }
     let store = store.clone();

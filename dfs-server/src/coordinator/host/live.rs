@@ -104,7 +104,12 @@ impl Life {
                         "another coordinator leads the volume, or will"
                     );
                 }
-                End::Failed(fatal) if self.hosted.volumes().len() <= 1 => return Err(fatal),
+                // Among others it tries again: what failed may be etcd, or a checkpoint that a peer has.
+                End::Failed(fatal)
+                    if self.hosted.volumes().len() <= 1 && self.hosted.authority().is_alone() =>
+                {
+                    return Err(fatal);
+                }
                 End::Failed(fatal) => {
                     tracing::error!(volume = self.entry.name, %fatal, "the volume is begun again");
                     self.kept = None;

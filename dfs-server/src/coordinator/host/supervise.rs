@@ -28,7 +28,9 @@ impl Host {
         init: bool,
     ) -> Result<Host, Fatal> {
         let disk_low = Arc::new(AtomicBool::new(false));
-        space::watch(settings.data_dir.clone(), disk_low.clone())
+        let logs = authority.clone();
+        let elsewhere = move || logs.log_space().low;
+        space::watch(settings.data_dir.clone(), disk_low.clone(), elsewhere)
             .map_err(|error| Fatal::io("cannot watch the disk's space", error))?;
         let hosted = Hosted::new(authority, own, settings, disk_low);
         let (stop, stopped) = watch::channel(false);

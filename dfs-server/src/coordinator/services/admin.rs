@@ -68,6 +68,7 @@ impl Admin for Service {
         let settings = &led.settings;
         let mut reasons = health::reasons(&figures, settings.replication);
         reasons.extend(health::copies(&figures, &led.care.survey(), &led.care.stuck()));
+        health::logs(&mut reasons, self.hosted.authority().log_space());
         Ok(Response::new(StatusReply {
             health: health::health(&reasons).to_owned(),
             reasons: reasons

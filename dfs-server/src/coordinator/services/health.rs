@@ -1,6 +1,7 @@
 //! What `dfs status` says is wrong, by name, so that an operator finds the page and an alarm the right person. Names and
 //! what to do about each are in docs/OPERATIONS.md. Decided from figures alone.
 
+use crate::coordinator::authority::LogSpace;
 use crate::coordinator::care::Survey;
 use crate::coordinator::executor::{NodeFigures, Status as Figures};
 use dfs_core::ids::NodeId;
@@ -54,6 +55,22 @@ pub fn reasons(figures: &Figures, replication: usize) -> Vec<Reason> {
         found.push(warn("SESSION_STALE", text));
     }
     found
+}
+
+/// What is wrong where the logs are, when that is not the coordinator's disk.
+pub fn logs(reasons: &mut Vec<Reason>, space: LogSpace) {
+    let reason = if space.full {
+        let text = "etcd is full: nothing can be changed until it has space again".to_owned();
+        error("ETCD_FULL", text)
+    } else if space.low {
+        let text = "etcd is nearly full: only deletions are taken".to_owned();
+        error("ETCD_NEARLY_FULL", text)
+    } else {
+        return;
+    };
+    // The executor has one flag for both; this is where it comes from.
+    reasons.retain(|reason| reason.name != "COORDINATOR_DISK_LOW");
+    reasons.push(reason);
 }
 
 /// The worst of the reasons.
