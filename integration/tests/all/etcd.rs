@@ -112,11 +112,12 @@ fn a_log_moves_to_etcd_whole_and_the_directory_is_not_used_alone_again() {
                 .iter()
                 .all(|entry| entry["checkpoints"]["0"].as_u64() > Some(0))
     });
-    scene.mount.remount();
+    // This one is told of both.
+    let second = scene.second();
     scene.cluster.coordinator.kill();
-    check(scene.path());
-    std::fs::create_dir(scene.join("with the second")).unwrap();
-    assert_eq!(std::fs::read(scene.join("after")).unwrap(), b"after");
+    check(second.path());
+    std::fs::create_dir(second.join("with the second")).unwrap();
+    assert_eq!(std::fs::read(second.join("after")).unwrap(), b"after");
     scene.cluster.coordinator.start_again();
     scene.cluster.coordinator.wait_until_listening();
     let clean = || scene.cluster.dfs(&["fsck"]).status.success();
