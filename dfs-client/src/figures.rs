@@ -26,6 +26,8 @@ pub(crate) struct Figures {
     pub downloads: Histogram,
     pub lost_bytes: Counter,
     pub slow_calls: Counter,
+    pub read_bytes: Counter,
+    pub written_bytes: Counter,
 }
 
 impl Figures {
@@ -61,6 +63,14 @@ impl Figures {
             lost_bytes: metrics.counter(
                 "dfs_mount_lost_bytes_total",
                 "Written content that was lost, with an error to its writers",
+            ),
+            read_bytes: metrics.counter(
+                "dfs_mount_application_read_bytes_total",
+                "Bytes that the kernel read; what its own cache had is not seen",
+            ),
+            written_bytes: metrics.counter(
+                "dfs_mount_application_written_bytes_total",
+                "Bytes that the kernel wrote",
             ),
             slow_calls: metrics.counter(
                 "dfs_mount_slow_calls_total",

@@ -14,6 +14,7 @@ pub mod node;
 pub mod status;
 pub mod sync;
 mod target;
+pub mod top;
 
 use crate::channel::{MESSAGE_MAX, connect_lazy};
 use crate::config::Source;

@@ -222,7 +222,12 @@ async fn serve(session: &Arc<Session>, address: &str) -> Broken {
                     return lost(&"the coordinator is silent");
                 }
                 let number = session.trust.beat(session.now());
-                let beat = v1::Heartbeat { number };
+                let figures = &session.settings.figures;
+                let beat = v1::Heartbeat {
+                    number,
+                    read_bytes: figures.read_bytes.get(),
+                    written_bytes: figures.written_bytes.get(),
+                };
                 session.outbox.lock().tell(v1::client_message::Message::Heartbeat(beat));
             }
         }

@@ -141,6 +141,13 @@ impl Vfs {
         &self.config.observer
     }
 
+    /// The kernel has read or written so many bytes.
+    pub fn moved(&self, read: u64, written: u64) {
+        let figures = self.session.figures();
+        figures.read_bytes.add(read);
+        figures.written_bytes.add(written);
+    }
+
     /// The calling thread has served a call of the kernel: a slow one gets a line in the log.
     pub fn served(&self, operation: &'static str, ino: Ino, time: Duration) {
         let slow = time >= self.config.slow_call;

@@ -12,6 +12,7 @@ mod options;
 mod serve;
 mod status;
 mod sync;
+mod top;
 mod umount;
 
 use std::ffi::OsString;
@@ -34,6 +35,7 @@ Examples:
   dfs mount dfs://a,b:7400/photos/2026 /mnt/photos -o ro,noatime
   dfs umount /mnt/dfs
   dfs status dfs://localhost/default --json
+  dfs top dfs://localhost/default
   dfs info /mnt/dfs/file
   dfs fsck /mnt/dfs";
 
@@ -46,6 +48,7 @@ enum Command {
     Fsck(fsck::Fsck),
     Sync(sync::Sync),
     Node(node::Node),
+    Top(top::Top),
 }
 
 /// Why a command failed: printed as one line.
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Fsck(fsck) => fsck.run(),
         Command::Sync(sync) => sync.run(),
         Command::Node(node) => node.run(),
+        Command::Top(top) => top.run(),
     }
 }
 

@@ -135,12 +135,17 @@ impl Filesystem for Door {
             vfs.read(caller, Ino(req.node), read.handle, read.offset, read.size)
         };
         match self.call(req, read) {
-            Ok(parts) => reply.slices(&parts.iter().map(|part| IoSlice::new(part)).collect::<Vec<_>>()),
+            Ok(parts) => {
+                self.vfs
+                    .moved(parts.iter().map(|part| part.len() as u64).sum(), 0);
+                reply.slices(&parts.iter().map(|part| IoSlice::new(part)).collect::<Vec<_>>());
+            }
             Err(errno) => reply.error(errno),
         }
     }
 
     fn write(&self, req: &Request<'_>, write: &Write<'_>, reply: Reply<Written>) {
+        self.vfs.moved(0, write.data.len() as u64);
         reply.send(self.call(req, |vfs, caller| {
             files::write(vfs, caller, Ino(req.node), write, self.sync)
         }));

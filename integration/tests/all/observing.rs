@@ -142,6 +142,35 @@ fn one_write_is_found_by_its_id_in_the_logs_of_all_that_carried_it() {
     }
 }
 
+#[test]
+fn top_shows_what_each_client_does() {
+    let scene = Scene::new();
+    let mut rounds = 0;
+    let busy = || {
+        for _ in 0..20 {
+            write_durably(&scene.join(&format!("f{rounds}")), &[1; 10_000]);
+            rounds += 1;
+        }
+        let output = scene.cluster.dfs(&["top", "--once", "--json", "--interval", "1"]);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let picture: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let client = &picture["clients"][0];
+        assert!(client["client"].as_str().unwrap().contains("mnt"), "{picture}");
+        client["written_bytes_per_second"].as_f64().unwrap() > 0.0
+    };
+    patience::until_true("the written bytes are told with a heartbeat", SEEN_LIMIT, busy);
+    let words = scene.cluster.dfs(&["top", "--once", "--interval", "1"]);
+    let words = String::from_utf8_lossy(&words.stdout).into_owned();
+    assert!(
+        words.contains("CALLS/s") && words.contains("1 clients"),
+        "{words}"
+    );
+}
+
 /// The usual scene shows nothing of its mount: the option is off unless asked for.
 #[test]
 fn a_mount_listens_nowhere_unless_told_to() {

@@ -62,6 +62,7 @@ impl Executor {
             kind: kind(&call.body),
         };
         own.executing.insert(op_id, taken);
+        own.counts.calls += 1;
         if let Body::Op(Op::Commit(commit)) = &call.body
             && tracing::enabled!(tracing::Level::DEBUG)
         {

@@ -64,6 +64,13 @@ pub struct Process {
     pub clock_ahead_ms: i64,
 }
 
+/// What a client's applications have moved since its mount began.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moved {
+    pub read: u64,
+    pub written: u64,
+}
+
 pub enum Event {
     Hello(Box<Greeting>),
     Calls {
@@ -84,6 +91,7 @@ pub enum Event {
         stream: u64,
         /// What the answer must repeat.
         number: u64,
+        moved: Moved,
     },
     CancelLock {
         session: SessionId,

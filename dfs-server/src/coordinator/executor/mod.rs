@@ -31,7 +31,7 @@ mod tests;
 mod tick;
 
 pub use cluster::set_to_wire;
-pub use event::{Beat, Body, Call, Event, Greeting, Outcome, Process};
+pub use event::{Beat, Body, Call, Event, Greeting, Moved, Outcome, Process};
 pub use nodes::Order;
 pub use status::{NodeFigures, Status};
 
@@ -248,7 +248,11 @@ impl Executor {
                 session,
                 stream,
                 number,
+                moved,
             } => {
+                if let Some(own) = self.sessions.get_mut(&session) {
+                    own.counts.moved = moved;
+                }
                 self.on_heartbeat(session, stream, number);
                 Ok(())
             }

@@ -60,6 +60,9 @@ impl Executor {
             return;
         }
         self.figures.recalls.inc();
+        if let Some(holder) = self.sessions.get_mut(&session) {
+            holder.counts.recalls += 1;
+        }
         self.recalls.next += 1;
         let number = self.recalls.next;
         let since = self

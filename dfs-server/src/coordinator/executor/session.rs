@@ -1,11 +1,12 @@
 //! A client's session as the executor keeps it: its stream, its answers that the client has not acknowledged,
 //! what waits to be sent. Transitions are in the files named after them.
 
+use super::event::Moved;
 use super::figures::Taken;
 use dfs_core::ids::Index;
 use dfs_proto::v1;
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Something for the client, in order with everything else for it.
@@ -43,6 +44,15 @@ pub struct Session {
     pub told: Instant,
     /// Upper bound of the locks and waits that it has.
     pub locks_at_most: usize,
+    pub counts: Counts,
+}
+
+/// What a session did since the coordinator knows it, for people.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub calls: u64,
+    pub recalls: u64,
+    pub moved: Moved,
 }
 
 impl Session {
@@ -57,12 +67,22 @@ impl Session {
             outbox: VecDeque::new(),
             told: now,
             locks_at_most: 0,
+            counts: Counts::default(),
         }
     }
 
     /// Whether this is the stream that speaks for the session.
     pub fn is_current(&self, stream: u64) -> bool {
         self.stream.as_ref().is_some_and(|own| own.number == stream)
+    }
+
+    /// Since when the oldest call waits for its answer. Whoever waits for a lock of a file waits for people.
+    pub fn oldest_pending(&self, now: Instant) -> Duration {
+        let taken = self.executing.values().filter(|taken| taken.kind != "lock");
+        taken
+            .map(|taken| now.saturating_duration_since(taken.since))
+            .max()
+            .unwrap_or_default()
     }
 
     /// Calls that have no answer on its way to the client yet.

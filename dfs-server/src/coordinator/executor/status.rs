@@ -2,6 +2,7 @@
 
 use super::Executor;
 use super::event::Process;
+use super::session::Counts;
 use dfs_core::ids::{Index, NodeId, SessionId, SetId, Term};
 use dfs_core::rows::{NodeRow, PlanRow, SetRow};
 use dfs_core::types::VolumeUsage;
@@ -29,6 +30,10 @@ pub struct SessionFigures {
     pub leases: u64,
     pub locks: u64,
     pub connected: bool,
+    pub counts: Counts,
+    pub pending: u64,
+    /// Of the calls that do not wait for a lock.
+    pub oldest_pending: Duration,
 }
 
 /// The coordinator at one moment.
@@ -86,6 +91,9 @@ impl Executor {
             leases: self.leases.count(*id) as u64,
             locks: self.locks.count(*id) as u64,
             connected: own.stream.is_some(),
+            counts: own.counts,
+            pending: own.executing.len() as u64,
+            oldest_pending: own.oldest_pending(now),
         });
         let status = Status {
             term: self.term,

@@ -84,6 +84,9 @@ impl Executor {
 
 fn heartbeat(number: u64) -> v1::ServerMessage {
     v1::ServerMessage {
-        message: Some(Message::Heartbeat(v1::Heartbeat { number })),
+        message: Some(Message::Heartbeat(v1::Heartbeat {
+            number,
+            ..v1::Heartbeat::default()
+        })),
     }
 }

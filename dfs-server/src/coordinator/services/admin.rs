@@ -188,6 +188,12 @@ fn sessions(figures: &Figures) -> Vec<SessionStatus> {
         leases: session.leases,
         locks: session.locks,
         connected: session.connected,
+        calls: session.counts.calls,
+        recalls: session.counts.recalls,
+        read_bytes: session.counts.moved.read,
+        written_bytes: session.counts.moved.written,
+        pending: session.pending,
+        oldest_pending_ms: session.oldest_pending.as_millis() as u64,
     });
     sessions.collect()
 }

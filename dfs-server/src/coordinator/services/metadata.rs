@@ -2,7 +2,7 @@
 //! passes on what the executor sends. One task for each stream.
 
 use super::stopping;
-use crate::coordinator::executor::{Body, Call, Event, Greeting};
+use crate::coordinator::executor::{Body, Call, Event, Greeting, Moved};
 use crate::coordinator::host::{Handle, Hosted, Route};
 use crate::coordinator::limits::{RECLAIM, SESSION_CALLS, STREAM_MESSAGES};
 use dfs_core::ids::SessionId;
@@ -228,6 +228,10 @@ fn event(handle: &Handle, session: SessionId, stream: u64, message: Message) -> 
             session,
             stream,
             number: beat.number,
+            moved: Moved {
+                read: beat.read_bytes,
+                written: beat.written_bytes,
+            },
         },
         Message::CancelLock(cancel) => Event::CancelLock {
             session,

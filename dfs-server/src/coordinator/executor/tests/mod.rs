@@ -224,6 +224,7 @@ impl Client {
             session,
             stream,
             number: 1,
+            moved: Default::default(),
         };
         self.inbox.send(event).await.unwrap();
     }
