@@ -1,6 +1,7 @@
 //! Whether the process lives and whether it is ready, as its parts say when they are asked. The HTTP endpoint asks;
 //! load balancers, systemd and operators read. Each part adds its check once.
 
+use super::notify;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -39,12 +40,16 @@ impl Health {
 
     /// The process serves from here on.
     pub fn started(&self) {
-        self.0.starting.store(false, Ordering::SeqCst);
+        if self.0.starting.swap(false, Ordering::SeqCst) {
+            notify::tell(notify::READY);
+        }
     }
 
     /// The process was asked to stop: from here on it is not ready.
     pub fn drain(&self) {
-        self.0.draining.store(true, Ordering::SeqCst);
+        if !self.0.draining.swap(true, Ordering::SeqCst) {
+            notify::tell(notify::STOPPING);
+        }
     }
 
     pub fn is_draining(&self) -> bool {

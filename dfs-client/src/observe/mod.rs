@@ -7,6 +7,7 @@ mod health;
 mod http;
 mod listen;
 mod metrics;
+mod notify;
 mod process;
 pub mod request;
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod acls;
 mod administration;
 mod agreement;
 mod crash;
+mod deployed;
 mod directories;
 mod disk_cache;
 mod draining;
