@@ -107,6 +107,8 @@ impl Datanode {
             () = drained(&mut stop) => Ok(()),
         };
         beat.abort();
+        // Nobody asks how it ended: it was told to.
+        let _ = beat.await;
         drop(self.scrub);
         tracing::info!(syncs = service.syncs(), "the datanode has stopped");
         ended
