@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -34,8 +34,14 @@ struct Beater {
     failed: Notify,
 }
 
-/// Beats to the leader of every volume until the task is ended.
-pub async fn run(settings: Arc<Settings>, service: ChunkService, listening: SocketAddr) {
+/// Beats to the leader of every volume until `ended` says so or its sender is gone. When this returns, no beat has
+/// the data directory in use.
+pub async fn run(
+    settings: Arc<Settings>,
+    service: ChunkService,
+    listening: SocketAddr,
+    mut ended: oneshot::Receiver<()>,
+) {
     let address = settings
         .advertise
         .clone()
@@ -53,7 +59,11 @@ pub async fn run(settings: Arc<Settings>, service: ChunkService, listening: Sock
     let mut tasks = JoinSet::new();
     let mut failures = 0u64;
     loop {
-        match coordinators.leaders(&beater.pool).await {
+        let leaders = tokio::select! {
+            leaders = coordinators.leaders(&beater.pool) => leaders,
+            _ = &mut ended => break,
+        };
+        match leaders {
             Ok(leaders) => {
                 beats.retain(|volume, task| {
                     let stays = leaders.contains_key(volume);
@@ -83,8 +93,10 @@ pub async fn run(settings: Arc<Settings>, service: ChunkService, listening: Sock
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
             () = beater.failed.notified() => tokio::time::sleep(RETRY_FIRST).await,
+            _ = &mut ended => break,
         }
     }
+    tasks.shutdown().await;
 }
 
 impl Beater {
@@ -147,7 +159,7 @@ impl Beater {
             self.service.farewell().told();
         }
         let membership = self.service.membership();
-        // In place: a beat that is aborted has ended when this has, and the directory is free.
+        // In place: a beat that is aborted has ended when this has.
         let learned = tokio::task::block_in_place(|| membership.learn(volume, &reply));
         learned.map_err(|fatal| fatal.to_string())
     }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::segment::SegmentStore;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// How long everything may take after the request to stop: the farewell, and the transfers under way. The next start
 /// recovers from a crash anyway.
@@ -91,7 +91,9 @@ impl Datanode {
         tracing::info!(%listening, chunks = usage.chunks, used = usage.used, free = usage.free, "the datanode serves");
         self.watch();
         let health = self.settings.observer.health.clone();
-        let beat = tokio::spawn(beat::run(self.settings.clone(), self.service.clone(), listening));
+        let (end_beats, ended) = oneshot::channel();
+        let beat = beat::run(self.settings.clone(), self.service.clone(), listening, ended);
+        let beat = tokio::spawn(beat);
         let farewell = self.service.farewell();
         let mut asked = stop.clone();
         let asked = async move {
@@ -106,8 +108,8 @@ impl Datanode {
             ended = server => ended,
             () = drained(&mut stop) => Ok(()),
         };
-        beat.abort();
-        // Nobody asks how it ended: it was told to.
+        drop(end_beats);
+        // A panic of it has been shown.
         let _ = beat.await;
         drop(self.scrub);
         tracing::info!(syncs = service.syncs(), "the datanode has stopped");
