@@ -1,7 +1,7 @@
 //! Generates the wire types from `proto/dfs/v1`. Needs `protoc` (Debian: `protobuf-compiler`).
 
 fn main() -> std::io::Result<()> {
-    let files = ["metadata", "chunks", "cluster", "volumes", "nodes"]
+    let files = ["metadata", "chunks", "cluster", "volumes", "nodes", "space"]
         .map(|name| format!("proto/dfs/v1/{name}.proto"));
     tonic_prost_build::configure()
         // Payloads are slices of the received buffer, never copies of it.

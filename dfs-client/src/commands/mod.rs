@@ -11,10 +11,13 @@ macro_rules! say {
 pub mod fsck;
 pub mod info;
 pub mod node;
+pub mod quota;
+mod space;
 pub mod status;
 pub mod sync;
 mod target;
 pub mod top;
+pub mod trash;
 
 use crate::channel::{MESSAGE_MAX, connect_lazy};
 use crate::config::Source;

@@ -9,10 +9,12 @@ mod mount;
 mod mount_program;
 mod node;
 mod options;
+mod quota;
 mod serve;
 mod status;
 mod sync;
 mod top;
+mod trash;
 mod umount;
 
 use std::ffi::OsString;
@@ -47,6 +49,8 @@ enum Command {
     Info(info::Info),
     Fsck(fsck::Fsck),
     Sync(sync::Sync),
+    Trash(trash::Trash),
+    Quota(quota::Quota),
     Node(node::Node),
     Top(top::Top),
 }
@@ -80,6 +84,8 @@ pub fn main() -> ExitCode {
         Command::Info(info) => info.run(),
         Command::Fsck(fsck) => fsck.run(),
         Command::Sync(sync) => sync.run(),
+        Command::Trash(trash) => trash.run(),
+        Command::Quota(quota) => quota.run(),
         Command::Node(node) => node.run(),
         Command::Top(top) => top.run(),
     }

@@ -6,7 +6,9 @@ mod health;
 mod inspect;
 mod metadata;
 mod nodes;
+mod paths;
 mod rows;
+mod space;
 mod volumes;
 
 use super::host::Hosted;
@@ -16,6 +18,7 @@ use dfs_proto::v1::admin_server::AdminServer;
 use dfs_proto::v1::cluster_server::ClusterServer;
 use dfs_proto::v1::metadata_server::MetadataServer;
 use dfs_proto::v1::nodes_server::NodesServer;
+use dfs_proto::v1::space_server::SpaceServer;
 use dfs_proto::v1::volumes_server::VolumesServer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -30,6 +33,7 @@ pub async fn serve(hosted: Hosted, listener: TcpListener, end: oneshot::Receiver
     let cluster = ClusterServer::new(cluster::Service::new(hosted.clone()));
     let admin = AdminServer::new(admin::Service::new(hosted.clone())).max_encoding_message_size(usize::MAX);
     let nodes = NodesServer::new(nodes::Service::new(hosted.clone()));
+    let space = SpaceServer::new(space::Service::new(hosted.clone()));
     let volumes = VolumesServer::new(volumes::Service::new(hosted));
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     crate::transport::server()
@@ -38,6 +42,7 @@ pub async fn serve(hosted: Hosted, listener: TcpListener, end: oneshot::Receiver
         .add_service(admin)
         .add_service(volumes)
         .add_service(nodes)
+        .add_service(space)
         .serve_with_incoming_shutdown(incoming, async {
             // Dropped or sent: both mean the end.
             let _ = end.await;

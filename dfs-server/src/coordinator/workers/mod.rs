@@ -11,9 +11,11 @@ mod inventory;
 mod leftovers;
 mod planner;
 mod purge;
+mod quotas;
 mod repair;
 mod scan;
 mod survey;
+mod trash;
 
 use super::Handle;
 use super::executor::{Event, Outcome, Status};
@@ -37,6 +39,8 @@ pub fn start(handle: Handle, bad_copies: mpsc::Receiver<(ChunkId, NodeId)>) -> J
     tasks.spawn(planner::run(copier.clone()));
     tasks.spawn(fill::run(copier.clone()));
     tasks.spawn(leftovers::run(copier));
+    tasks.spawn(quotas::run(handle.clone()));
+    tasks.spawn(trash::run(handle.clone()));
     tasks.spawn(inventory::run(handle));
     tasks
 }
