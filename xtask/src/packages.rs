@@ -42,6 +42,7 @@ pub const TEST: &[Package] = &[
     program("git", "git"),
     program("iproute2", "ip"), // networks of namespaces, which tests cut
     program("make", "make"),
+    program("openssl", "openssl"), // certificates of an etcd under test
     library("postgresql"),
     program("python3", "python3"),
     program("rsync", "rsync"),

@@ -16,6 +16,8 @@ pub mod space;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_secure;
+#[cfg(test)]
 pub mod trial;
 mod watch;
 

@@ -14,6 +14,10 @@ const ASKING: Duration = Duration::from_secs(5);
 const DEFRAGMENTING: Duration = Duration::from_secs(120);
 /// How often the space is looked at.
 const LOOK: Duration = Duration::from_millis(500);
+/// Pause between two rounds of defragmenting: a member answers nothing meanwhile.
+const REST: Duration = Duration::from_secs(5);
+/// How long those that lead nothing leave a full etcd to those that do.
+const OTHERS_WAIT: Duration = Duration::from_secs(5);
 /// Percent of the quota: in use, above which checkpoints and trims are asked for, and above which only work that
 /// frees space is taken; of the file, above which it is defragmented when half of it is free.
 const TIGHT: u64 = 50;
@@ -133,9 +137,11 @@ async fn defragment(etcd: &Etcd, endpoint: usize) {
     }
 }
 
-/// Looks again and again, makes room when that helps, and tells. Runs until it is cancelled. All coordinators do
-/// so; who leads nothing only when etcd is full, since then nobody may be able to lead.
+/// Looks again and again, makes room when that helps, and tells. Runs until it is cancelled. Who leads a volume
+/// does it at once; the others when etcd stays full, since then nobody may be able to lead.
 pub async fn keep(etcd: Etcd, quota: u64, leads: impl Fn() -> bool, tell: watch::Sender<Space>) {
+    let mut full_since: Option<Instant> = None;
+    let mut reclaimed: Option<Instant> = None;
     loop {
         tokio::time::sleep(LOOK).await;
         let space = match look(&etcd).await {
@@ -146,20 +152,44 @@ pub async fn keep(etcd: Etcd, quota: u64, leads: impl Fn() -> bool, tell: watch:
             }
         };
         tell.send_replace(space);
-        if space.full {
-            tracing::error!(?space, "etcd is full: it is compacted and defragmented");
-        }
-        let wasteful = space.size * 100 > quota * FRAGMENTED && space.used * 2 < space.size;
-        let done = if space.full || wasteful && leads() {
-            reclaim(&etcd).await
-        } else if space.tight && leads() {
-            compact_now(&etcd).await
-        } else {
-            Ok(())
+        full_since = match (space.full, full_since) {
+            (false, _) => None,
+            (true, None) => {
+                tracing::error!(?space, "etcd is full");
+                Some(Instant::now())
+            }
+            (true, since) => since,
         };
-        if let Err(error) = done {
-            tracing::warn!(%error, "no room was made in etcd");
+        let mine = leads() || full_since.is_some_and(|since| since.elapsed() > OTHERS_WAIT);
+        if !mine || !(space.tight || space.full || space.is_wasteful(quota)) {
+            continue;
         }
+        let rested = reclaimed.is_none_or(|last| last.elapsed() > REST);
+        match make_room(&etcd, quota, rested).await {
+            Ok(true) => reclaimed = Some(Instant::now()),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "no room was made in etcd"),
+        }
+    }
+}
+
+/// Compacts; then, when it is time and files hold much that is free, or etcd is full without need, defragments and
+/// clears the alarm: whether it did.
+async fn make_room(etcd: &Etcd, quota: u64, rested: bool) -> Result<bool, EtcdError> {
+    compact_now(etcd).await?;
+    let space = look(etcd).await?;
+    let needless = space.full && (space.size * 100 < quota * LOW || space.used * 10 < space.size * 9);
+    if !rested || !(needless || space.is_wasteful(quota)) {
+        return Ok(false);
+    }
+    reclaim(etcd).await?;
+    Ok(true)
+}
+
+impl Space {
+    /// Most of a large file is free.
+    fn is_wasteful(&self, quota: u64) -> bool {
+        self.size * 100 > quota * FRAGMENTED && self.used * 2 < self.size
     }
 }
 

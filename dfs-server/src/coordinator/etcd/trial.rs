@@ -30,15 +30,24 @@ fn free_address() -> SocketAddr {
 
 impl Trial {
     pub fn start(flags: &[&str]) -> Trial {
+        Trial::start_with("http", flags)
+    }
+
+    /// One that speaks TLS to its clients, as the flags say.
+    pub fn start_secure(flags: &[&str]) -> Trial {
+        Trial::start_with("https", flags)
+    }
+
+    fn start_with(scheme: &str, flags: &[&str]) -> Trial {
         (0..TRIES)
-            .find_map(|_| Trial::try_start(flags))
+            .find_map(|_| Trial::try_start(scheme, flags))
             .expect("etcd starts")
     }
 
-    fn try_start(flags: &[&str]) -> Option<Trial> {
+    fn try_start(scheme: &str, flags: &[&str]) -> Option<Trial> {
         let dir = tempfile::tempdir().unwrap();
         let (address, peer) = (free_address(), free_address());
-        let (client_url, peer_url) = (format!("http://{address}"), format!("http://{peer}"));
+        let (client_url, peer_url) = (format!("{scheme}://{address}"), format!("http://{peer}"));
         let mut command = Command::new("etcd");
         command
             .args(["--name", "one", "--data-dir"])
