@@ -1,6 +1,6 @@
 //! A store that heals itself: nodes that die for good are replaced, nodes that join are filled, nodes that are drained
 //! are emptied, all under load and without an error; a coordinator that dies in the middle goes on.
-use integration::{Cluster, Mount, Room, Setup, patience};
+use integration::{Cluster, Mount, Network, Room, Setup, patience};
 use serde_json::Value;
 use std::fs::File;
 use std::io::Write;
@@ -163,7 +163,7 @@ fn lose(cluster: &mut Cluster, which: usize) {
     assert!(plan["bytes"].as_u64().unwrap() > 0, "{plan}");
 }
 
-// S31
+// S41
 #[test]
 fn nodes_that_die_are_replaced_and_nodes_that_join_are_filled() {
     const FILES: u8 = 12;
@@ -210,7 +210,7 @@ fn nodes_that_die_are_replaced_and_nodes_that_join_are_filled() {
     assert_readable(mount.path(), FILES);
 }
 
-// S31
+// S42
 #[test]
 fn a_node_is_drained_and_removed_while_in_use_and_the_coordinator_dies() {
     const FILES: u8 = 10;
@@ -272,7 +272,7 @@ fn a_node_is_drained_and_removed_while_in_use_and_the_coordinator_dies() {
     patience::until_true("a removed node is not let in", HEALED, turned_away);
 }
 
-// S31
+// S41
 #[test]
 fn a_dead_node_that_comes_back_is_taken_back() {
     const FILES: u8 = 6;
@@ -303,4 +303,35 @@ fn a_dead_node_that_comes_back_is_taken_back() {
     assert!(cluster.dfs(&["node", "uncordon", &name]).status.success());
     assert_eq!(state(&cluster, 1), "active");
     wait_until_whole(&cluster);
+}
+
+// S25, S41
+#[test]
+fn a_node_cut_off_from_the_coordinator_or_from_a_client_is_no_error() {
+    const FILES: u8 = 3;
+    let room = Room::new();
+    let mut setup = setup(4);
+    setup.network = Some(Network::new());
+    let cluster = Cluster::with(room.path(), &setup);
+    let network = cluster.network.clone().unwrap();
+    fill(&cluster, room.path(), FILES);
+    let mut mount = Mount::new(&cluster, room.path(), "mnt");
+    let load = Load::start(mount.path());
+    // Clients reach it, the coordinator does not: it is replaced, and its copies are not counted on.
+    network.cut("coordinator", "datanode-1");
+    let dead = || state(&cluster, 0) == "dead" && node(&cluster, 0)["sets"] == 0;
+    patience::until_true("a node that only clients reach is replaced", HEALED, dead);
+    wait_until_whole(&cluster);
+    network.heal_all();
+    let back = || state(&cluster, 0) == "active";
+    patience::until_true("it takes part again", HEALED, back);
+    // The coordinator reaches it, the client does not: others serve.
+    network.cut("mnt", "datanode-2");
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(state(&cluster, 1), "active");
+    network.heal_all();
+    load.end("datanodes cut off from one side");
+    wait_until_whole(&cluster);
+    mount.remount();
+    assert_readable(mount.path(), FILES);
 }

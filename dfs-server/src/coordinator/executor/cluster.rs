@@ -24,6 +24,8 @@ pub struct Cluster {
     pub sets: BTreeMap<SetId, SetRow>,
     /// The newest plans, by number.
     pub plans: BTreeMap<u64, PlanRow>,
+    /// Members changed since clients were told.
+    pub untold: bool,
     /// Rises with each change; its upper half is the term, so that it rises over restarts too.
     version: u64,
     min_replicas: usize,
@@ -35,6 +37,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             sets: BTreeMap::new(),
             plans: BTreeMap::new(),
+            untold: false,
             version: term.0 << 32,
             min_replicas,
         }

@@ -392,9 +392,10 @@ impl Executor {
         Ok(row.map_or(0, |row| row.value))
     }
 
+    /// Clients are told at the next tick, once for many changes.
     fn picture_changed(&mut self) {
         self.cluster.changed();
-        self.push_map();
+        self.cluster.untold = true;
     }
 }
 

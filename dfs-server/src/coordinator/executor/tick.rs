@@ -29,6 +29,9 @@ impl Executor {
         }
         let dead = self.cluster.newly_dead(now, healing.dead_after);
         self.note_dead(&dead);
+        if self.cluster.untold {
+            self.push_map();
+        }
         if !self.parked.for_nodes.is_empty() {
             self.retry_for_nodes()?;
         }
@@ -62,6 +65,7 @@ impl Executor {
 
     /// Tells every client where chunks are now.
     pub(super) fn push_map(&mut self) {
+        self.cluster.untold = false;
         let map = self.cluster.map();
         let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in sessions {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 const INTERVAL: Duration = Duration::from_millis(200);
+const IDLE: Duration = Duration::from_millis(500);
 /// Members filled at a time; the copies of all share the nodes' slots.
 const FILLS: usize = 16;
 /// Chunks between two steps of the cursor: what a crash does again.
@@ -36,7 +37,7 @@ pub async fn run(copier: Arc<Copier>) {
                 }
                 None => {}
             },
-            () = pause(INTERVAL) => {}
+            () = pause(if busy.is_empty() { IDLE } else { INTERVAL }) => {}
         }
         let Some(status) = copier.handle.status().await else {
             return;

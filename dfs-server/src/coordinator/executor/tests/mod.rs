@@ -5,6 +5,7 @@ mod leases;
 mod locks;
 mod nodes;
 mod restart;
+mod silence;
 
 use crate::coordinator::authority::{Reign, Standing};
 use crate::coordinator::executor::event::{Body, Call, Event, Greeting};
