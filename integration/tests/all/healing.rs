@@ -219,7 +219,7 @@ fn a_node_is_drained_and_removed_while_in_use_and_the_coordinator_dies() {
     // Slow enough to be met in the middle.
     setup
         .datanode_flags
-        .extend(["--repair-bandwidth", "4MiB"].map(String::from));
+        .extend(["--repair-bandwidth", "6MiB"].map(String::from));
     let mut cluster = Cluster::with(room.path(), &setup);
     fill(&cluster, room.path(), FILES);
     let mut mount = Mount::new(&cluster, room.path(), "mnt");
