@@ -4,6 +4,7 @@
 pub mod data_dir;
 pub mod layers;
 pub mod logging;
+pub mod signals;
 #[cfg(test)]
 mod tests;
 pub mod units;

@@ -30,6 +30,7 @@ pub use settings::{Args, Policy, Settings};
 
 use crate::config::Fatal;
 use crate::config::data_dir::DataDir;
+use crate::config::signals;
 use authority::{Authority, AuthorityError, Embedded, Leader};
 use clock::wall_clock;
 use dfs_core::ids::{ChunkId, NodeId};
@@ -112,6 +113,7 @@ impl Coordinator {
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), Fatal> {
         let health = self.host.hosted.settings().observer.health.clone();
+        self.host.hosted.watch();
         health.started();
         let (end_server, server_end) = oneshot::channel::<()>();
         let server = tokio::spawn(services::serve(self.host.hosted.clone(), listener, server_end));
@@ -161,6 +163,7 @@ async fn first_volume(authority: &dyn Authority, settings: &Settings, init: bool
 
 /// The process `dfs-server coordinator`.
 pub async fn run(args: Args) -> Result<(), Fatal> {
+    let asked = signals::stop()?;
     let mut dir = DataDir::open(&args.data_dir, "coordinator", args.init)?;
     let observer = args.shared.observe(METRICS_PORT).await?;
     let coordinator = match args.etcd.settings()? {
@@ -179,10 +182,7 @@ pub async fn run(args: Args) -> Result<(), Fatal> {
     tracing::info!(address = %args.listen, "listening");
     let (tell, stop) = watch::channel(false);
     tokio::spawn(async move {
-        if let Err(error) = stop_signal().await {
-            tracing::warn!(%error, "signals cannot be waited for");
-            return;
-        }
+        asked.await;
         // The receiver is gone when the coordinator ended by itself.
         let _ = tell.send(true);
     });
@@ -223,16 +223,4 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Fatal> {
 /// Returns when `stop` turns true; a sender that is gone asks to stop as well.
 async fn turned(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// Returns when the process is asked to stop.
-pub async fn stop_signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }

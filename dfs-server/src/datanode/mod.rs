@@ -19,6 +19,7 @@ pub use args::{Args, Care, Settings};
 
 use crate::config::Fatal;
 use crate::config::data_dir::DataDir;
+use crate::config::signals;
 use membership::Membership;
 use scrub::Scrub;
 use service::ChunkService;
@@ -127,16 +128,14 @@ async fn drained(stop: &mut watch::Receiver<bool>) {
 
 /// The process `dfs-server datanode`.
 pub async fn run(args: Args) -> Result<(), Fatal> {
+    let asked = signals::stop()?;
     let observer = args.shared.observe(METRICS_PORT).await?;
     let settings = args.settings(&observer)?;
     let datanode = start_blocking(settings, args.init).await?;
     let listener = bind(args.listen).await?;
     let (tell, stop) = watch::channel(false);
     tokio::spawn(async move {
-        if let Err(error) = stop_signal().await {
-            tracing::warn!(%error, "signals cannot be waited for");
-            std::future::pending::<()>().await;
-        }
+        asked.await;
         // The receiver is gone when the datanode ended by itself.
         let _ = tell.send(true);
     });
@@ -157,16 +156,4 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Fatal> {
             e,
         )
     })
-}
-
-/// Returns when the process is asked to stop.
-async fn stop_signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }

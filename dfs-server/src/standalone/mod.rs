@@ -1,6 +1,7 @@
 //! All in one process: a coordinator and its datanodes, each with its own data directory, over the loopback
 //! network as on many machines. The default for one laptop. It only starts and stops the roles.
 
+use crate::config::signals;
 use crate::config::units::parse_size;
 use crate::config::{Fatal, Shared};
 use crate::coordinator::{self, Coordinator};
@@ -86,6 +87,7 @@ enum Part {
 
 /// The process `dfs-server standalone`: ends when it is told to or when any part fails.
 pub async fn run(args: Args) -> Result<(), Fatal> {
+    let asked = signals::stop()?;
     let parts = prepare(&args).await?;
     let (tell, stop) = watch::channel(false);
     let mut running = JoinSet::new();
@@ -106,7 +108,7 @@ pub async fn run(args: Args) -> Result<(), Fatal> {
     );
     let first = tokio::select! {
         ended = running.join_next() => part_end(ended),
-        asked = coordinator::stop_signal() => asked.map_err(|error| Fatal::io("signals cannot be waited for", error)),
+        () = asked => Ok(()),
     };
     // Parts that ended have dropped their receivers.
     let _ = tell.send(true);

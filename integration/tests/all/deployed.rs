@@ -58,6 +58,50 @@ fn every_example_of_settings_is_accepted_and_takes_effect() {
     }
 }
 
+/// What stands between two quotes of the operations document.
+fn described() -> String {
+    let root = deploy().parent().unwrap().to_owned();
+    std::fs::read_to_string(root.join("docs/OPERATIONS.md")).unwrap()
+}
+
+#[test]
+fn every_setting_and_every_mount_option_is_described() {
+    let document = described();
+    let help = |program: PathBuf, args: &[&str]| {
+        let output = Command::new(program).args(args).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mut absent = Vec::new();
+    for role in ["coordinator", "datanode", "standalone"] {
+        let text = help(programs::dfs_server(), &[role, "--help"]);
+        let flags = text.lines().filter_map(|line| {
+            let line = line.trim_start();
+            line.strip_prefix("--")?
+                .split(|c: char| !(c.is_ascii_lowercase() || c == '-'))
+                .next()
+        });
+        let missing = flags.filter(|flag| {
+            !document.contains(&format!("`{flag}`")) && !document.contains(&format!("`--{flag}"))
+        });
+        absent.extend(missing.map(|flag| format!("{role} --{flag}")));
+    }
+    let text = help(programs::dfs(), &["mount", "--help"]);
+    let options = text.split("Options after -o:").nth(1).unwrap();
+    for line in options
+        .lines()
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+    {
+        let name = line.trim().split([' ', '=', ',']).next().unwrap();
+        if name.contains('-') && !document.contains(name) {
+            absent.push(format!("-o {name}"));
+        }
+    }
+    assert!(
+        absent.is_empty(),
+        "docs/OPERATIONS.md does not describe {absent:?}"
+    );
+}
+
 #[test]
 fn systemd_understands_the_units() {
     let mut units = files("systemd", ".service");

@@ -110,6 +110,38 @@ impl Hosted {
         }
     }
 
+    /// From here on the process is ready when every volume has a leader that is known here, and shows how many are led.
+    pub fn watch(&self) {
+        let observer = &self.0.settings.observer;
+        // Weak: what is shown must not keep alive what it shows.
+        let ready = Arc::downgrade(&self.0);
+        observer.health.ready("volumes", move || match ready.upgrade() {
+            Some(shared) => Hosted(shared).all_led(),
+            None => Ok(()),
+        });
+        let led = Arc::downgrade(&self.0);
+        observer.metrics.read_gauge(
+            "dfs_coordinator_volumes_led",
+            "Volumes that this coordinator leads",
+            move || {
+                let volumes = led.upgrade().map(|shared| Hosted(shared).volumes());
+                volumes.map_or(0.0, |all| all.iter().filter(|(_, _, here)| *here).count() as f64)
+            },
+        );
+    }
+
+    fn all_led(&self) -> Result<(), String> {
+        let own = &self.0.own.coordinator;
+        let headless = |(entry, leader, here): &(VolumeEntry, Option<Leader>, bool)| {
+            let elsewhere = leader.as_ref().is_some_and(|leader| leader.coordinator != *own);
+            entry.state == VolumeState::Active && !here && !elsewhere
+        };
+        match self.volumes().iter().find(|volume| headless(volume)) {
+            Some((entry, _, _)) => Err(format!("nobody leads volume {}", entry.name)),
+            None => Ok(()),
+        }
+    }
+
     /// All volumes with who leads them, and whether that is here.
     pub fn volumes(&self) -> Vec<(VolumeEntry, Option<Leader>, bool)> {
         let volumes = self.0.volumes.read();

@@ -92,6 +92,7 @@ impl Copier {
                     if sha256 == row.sha256 && self.has_good(&target.row.address, chunk, &row).await =>
                 {
                     tracing::debug!(%chunk, %node, from = %source, "a copy was made");
+                    self.count(row.len);
                     return Copied::There(u64::from(row.len));
                 }
                 Ok(_) => tracing::error!(%chunk, %node, from = %source, "the copy that arrived is another"),
@@ -102,6 +103,17 @@ impl Copier {
             }
         }
         Copied::Failed
+    }
+
+    /// A copy was made and read back.
+    fn count(&self, bytes: u32) {
+        let metrics = &self.handle.settings.observer.metrics;
+        let help = "Copies of chunks made by repairs and moves";
+        metrics.counter("dfs_coordinator_copied_chunks_total", help).inc();
+        let help = "Content of the copies made by repairs and moves";
+        metrics
+            .counter("dfs_coordinator_copied_bytes_total", help)
+            .add(u64::from(bytes));
     }
 
     /// The node reads its copy from its disk, and it is what the metadata says.

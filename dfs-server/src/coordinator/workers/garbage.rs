@@ -182,6 +182,15 @@ async fn forget(
                 chunks: part.to_vec(),
             })
             .await?;
+        handle
+            .settings
+            .observer
+            .metrics
+            .counter(
+                "dfs_coordinator_deleted_chunks_total",
+                "Chunks deleted from all members of their set",
+            )
+            .add(part.len() as u64);
         for chunk in part {
             progress.confirmed.remove(chunk);
         }
