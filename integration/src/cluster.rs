@@ -134,6 +134,13 @@ impl Server {
         self.wait_until_listening();
     }
 
+    /// As a fresh server in the place of this one, whose disk is lost.
+    pub fn start_anew(&mut self) {
+        self.kill();
+        std::fs::remove_dir_all(&self.data).unwrap();
+        self.start(true);
+    }
+
     pub fn start_again(&mut self) {
         self.start(false);
     }
@@ -265,8 +272,12 @@ impl Cluster {
     /// What `dfs mount` is given; `inside` is a directory of the volume or empty.
     pub fn source(&self, inside: &str) -> String {
         let slash = if inside.is_empty() { "" } else { "/" };
-        let addresses = addresses(&self.coordinator, &self.others);
-        format!("dfs://{addresses}/default{slash}{inside}")
+        self.source_of(&format!("default{slash}{inside}"))
+    }
+
+    /// The same of any volume.
+    pub fn source_of(&self, volume: &str) -> String {
+        format!("dfs://{}/{volume}", addresses(&self.coordinator, &self.others))
     }
 
     /// Runs a `dfs` command that talks to this cluster; the volume is its last argument.

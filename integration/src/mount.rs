@@ -29,14 +29,24 @@ impl Mount {
         Self::with(cluster, dir, name, "", "allow_other")
     }
 
+    /// A mount of another volume than the first.
+    pub fn of_volume(cluster: &Cluster, dir: &Path, name: &str, volume: &str) -> Self {
+        let source = cluster.source_of(volume);
+        Self::of(cluster, dir, name, source, "allow_other")
+    }
+
     /// `inside` is a directory of the volume or empty.
     pub fn with(cluster: &Cluster, dir: &Path, name: &str, inside: &str, options: &str) -> Self {
+        Self::of(cluster, dir, name, cluster.source(inside), options)
+    }
+
+    fn of(cluster: &Cluster, dir: &Path, name: &str, source: String, options: &str) -> Self {
         let point = dir.join(name);
         std::fs::create_dir_all(&point).unwrap();
         let log = dir.join(format!("{name}.log"));
         let mut mount = Self {
             point,
-            source: cluster.source(inside),
+            source,
             options: options.into(),
             log,
             node: cluster.network.as_ref().map(|network| network.node(name)),

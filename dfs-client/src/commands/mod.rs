@@ -1,5 +1,5 @@
-//! The commands that need no kernel: `dfs info`, `dfs status`, `dfs fsck`, `dfs sync`. The `dfs` executable parses
-//! its command line and calls `run`, which prints and returns the process's exit code.
+//! The commands that need no kernel: `dfs info`, `dfs status`, `dfs fsck`, `dfs sync`, `dfs node`, `dfs volume`. The
+//! `dfs` executable parses its command line and calls `run`, which prints and returns the process's exit code.
 
 /// Prints a line. A reader that has seen enough (`dfs status | head`) ends the command quietly.
 macro_rules! say {
@@ -18,14 +18,20 @@ pub mod sync;
 mod target;
 pub mod top;
 pub mod trash;
+pub mod volume;
 
 use crate::channel::{MESSAGE_MAX, connect_lazy};
 use crate::config::Source;
 use dfs_proto::v1;
 use dfs_proto::v1::admin_client::AdminClient;
+use std::collections::VecDeque;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
 
 /// What was asked for was done and nothing is wrong.
 const CLEAN: u8 = 0;
@@ -36,6 +42,16 @@ const COULD_NOT: u8 = 2;
 
 /// A coordinator that does not answer within this is passed over.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The same, where there are others to ask.
+const OTHERS_TIMEOUT: Duration = Duration::from_secs(3);
+/// Between two looks for a leader.
+const LEADER_LOOK: Duration = Duration::from_millis(200);
+/// Refusals of one round that are followed to the leader they name.
+const REDIRECTS: usize = 4;
+/// Metadata of requests and of refusals: the volume's name, and the leader's address.
+const VOLUME_KEY: &str = "dfs-volume";
+const LEADER_KEY: &str = "dfs-leader";
 
 /// Why a command could not do its work: printed as one line.
 #[derive(Debug, thiserror::Error)]
@@ -50,45 +66,84 @@ enum Failure {
     Io { what: String, error: std::io::Error },
 }
 
-type Admin = AdminClient<Channel>;
+/// Names the volume in every request.
+#[derive(Clone)]
+struct About(MetadataValue<Ascii>);
+
+impl Interceptor for About {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert(VOLUME_KEY, self.0.clone());
+        Ok(request)
+    }
+}
+
+type Admin = AdminClient<InterceptedService<Channel, About>>;
+
+/// The leader that a refusal names.
+fn leader_in(status: &Status) -> Option<String> {
+    Some(status.metadata().get(LEADER_KEY)?.to_str().ok()?.to_owned())
+}
+
+fn connecting(address: &str) -> Result<Channel, Failure> {
+    connect_lazy(address).map_err(|error| Failure::Usage(format!("{address}: {error}")))
+}
 
 /// A coordinator that serves, and what it says of itself.
 async fn connect(source: &Source) -> Result<(Admin, v1::StatusReply), Failure> {
     serving(source).await.map(|(admin, status, _)| (admin, status))
 }
 
-/// The same with its address.
+/// The same with its address: that of the volume's leader, which is looked for while there is none.
 async fn serving(source: &Source) -> Result<(Admin, v1::StatusReply, String), Failure> {
-    let mut reason = String::new();
-    for address in &source.coordinators {
-        let channel = match connect_lazy(address) {
-            Ok(channel) => channel,
-            Err(error) => {
-                reason = error.to_string();
-                continue;
-            }
-        };
-        let mut admin = AdminClient::new(channel).max_decoding_message_size(MESSAGE_MAX);
-        match tokio::time::timeout(ANSWER_TIMEOUT, admin.status(v1::StatusRequest {})).await {
-            Ok(Ok(status)) => {
-                let status = status.into_inner();
-                if status.volume != source.volume {
-                    let message = format!(
-                        "{address} serves volume `{}`, not `{}`",
-                        status.volume, source.volume
-                    );
-                    return Err(Failure::Usage(message));
+    let volume = source.volume.parse();
+    let about = About(volume.map_err(|_| Failure::Usage("the volume's name is not plain text".to_owned()))?);
+    let until = Instant::now() + ANSWER_TIMEOUT;
+    let limit = match source.coordinators.len() {
+        1 => ANSWER_TIMEOUT,
+        _ => OTHERS_TIMEOUT,
+    };
+    let mut next: VecDeque<String> = source.coordinators.iter().cloned().collect();
+    loop {
+        let mut reason = "no coordinator was named".to_owned();
+        let mut leaderless = false;
+        let mut redirects = 0;
+        while let Some(address) = next.pop_front() {
+            let channel = connecting(&address)?;
+            let mut admin =
+                AdminClient::with_interceptor(channel, about.clone()).max_decoding_message_size(MESSAGE_MAX);
+            match tokio::time::timeout(limit, admin.status(v1::StatusRequest {})).await {
+                Ok(Ok(status)) => {
+                    let status = status.into_inner();
+                    if status.volume != source.volume {
+                        let message = format!(
+                            "{address} serves volume `{}`, not `{}`",
+                            status.volume, source.volume
+                        );
+                        return Err(Failure::Usage(message));
+                    }
+                    return Ok((admin, status, address));
                 }
-                return Ok((admin, status, address.clone()));
+                Ok(Err(status)) if status.code() == Code::NotFound => return Err(status.into()),
+                Ok(Err(status)) => {
+                    reason = status.message().to_string();
+                    leaderless |= status.code() == Code::Unavailable && source.coordinators.len() > 1;
+                    if let Some(leader) = leader_in(&status).filter(|_| redirects < REDIRECTS) {
+                        redirects += 1;
+                        next.push_front(leader);
+                    }
+                }
+                Err(_) => reason = "no answer in time".to_string(),
             }
-            Ok(Err(status)) => reason = status.message().to_string(),
-            Err(_) => reason = "no answer in time".to_string(),
         }
+        if !leaderless || Instant::now() >= until {
+            return Err(Failure::Unreachable {
+                coordinators: source.coordinators.join(","),
+                reason,
+            });
+        }
+        tokio::time::sleep(LEADER_LOOK).await;
+        next.extend(source.coordinators.iter().cloned());
     }
-    Err(Failure::Unreachable {
-        coordinators: source.coordinators.join(","),
-        reason,
-    })
 }
 
 fn line(text: std::fmt::Arguments<'_>) {

@@ -16,6 +16,7 @@ mod sync;
 mod top;
 mod trash;
 mod umount;
+mod volume;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -53,6 +54,7 @@ enum Command {
     Quota(quota::Quota),
     Node(node::Node),
     Top(top::Top),
+    Volume(volume::Volume),
 }
 
 /// Why a command failed: printed as one line.
@@ -88,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Quota(quota) => quota.run(),
         Command::Node(node) => node.run(),
         Command::Top(top) => top.run(),
+        Command::Volume(volume) => volume.run(),
     }
 }
 

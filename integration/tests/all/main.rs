@@ -5,6 +5,7 @@
 mod acls;
 mod administration;
 mod agreement;
+mod coordinators;
 mod crash;
 mod deployed;
 mod directories;
@@ -30,6 +31,7 @@ mod sharing;
 mod space;
 mod suites;
 mod unlinked;
+mod volumes;
 mod xattrs;
 
 use integration::{Cluster, Mount, Room};
