@@ -82,7 +82,7 @@ fn storm(dir: PathBuf, stop: &AtomicBool, calls: &Sender<Call>) {
         timed("link", &|| std::fs::hard_link(dir.join(&made), dir.join(&linked)));
         timed("rename", &|| std::fs::rename(dir.join(&made), dir.join(&moved)));
         timed("mkdir", &|| std::fs::create_dir(dir.join(&made)));
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             timed("unlink", &|| std::fs::remove_file(dir.join(&linked)));
             timed("rmdir", &|| std::fs::remove_dir(dir.join(&made)));
             names.insert(moved);

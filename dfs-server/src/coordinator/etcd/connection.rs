@@ -117,32 +117,22 @@ impl Etcd {
                 attempts.push(attempt(turn));
                 turn += 1;
             }
-            let overtaken = tokio::time::sleep(OVERTAKE);
-            tokio::pin!(overtaken);
-            loop {
-                tokio::select! {
-                    biased;
-                    Some((endpoint, answer)) = attempts.next(), if !attempts.is_empty() => match answer {
-                        Ok(Ok(answer)) => {
-                            self.0.preferred.store(endpoint, Ordering::Relaxed);
-                            return Ok(answer);
-                        }
-                        Ok(Err(error)) => match judge(doing, error) {
-                            Verdict::Final(error) => return Err(error),
-                            Verdict::Again(reason) => {
-                                last = format!("{}: {reason}", self.name(endpoint));
-                                break;
-                            }
-                        },
-                        Err(_) => {
-                            last = format!("{}: no answer", self.name(endpoint));
-                            break;
-                        }
-                    },
-                    () = &mut overtaken => break,
-                    () = tokio::time::sleep_until(deadline) => {
-                        return Err(EtcdError::Unreachable { doing, last });
+            tokio::select! {
+                biased;
+                Some((endpoint, answer)) = attempts.next(), if !attempts.is_empty() => match answer {
+                    Ok(Ok(answer)) => {
+                        self.0.preferred.store(endpoint, Ordering::Relaxed);
+                        return Ok(answer);
                     }
+                    Ok(Err(error)) => match judge(doing, error) {
+                        Verdict::Final(error) => return Err(error),
+                        Verdict::Again(reason) => last = format!("{}: {reason}", self.name(endpoint)),
+                    },
+                    Err(_) => last = format!("{}: no answer", self.name(endpoint)),
+                },
+                () = tokio::time::sleep(OVERTAKE) => {}
+                () = tokio::time::sleep_until(deadline) => {
+                    return Err(EtcdError::Unreachable { doing, last });
                 }
             }
             if turn.is_multiple_of(self.endpoints()) {

@@ -81,20 +81,21 @@ impl Trial {
                 Ok(())
             })
         };
-        let mut child = command
+        let child = command
             .spawn()
             .expect("etcd is installed (Debian's package etcd-server; cargo xtask test installs it)");
+        let mut trial = Trial {
+            child,
+            address,
+            _dir: dir,
+        };
         let begun = Instant::now();
         while begun.elapsed() < START {
-            if child.try_wait().unwrap().is_some() {
+            if trial.child.try_wait().unwrap().is_some() {
                 return None;
             }
             if std::net::TcpStream::connect(address).is_ok() {
-                return Some(Trial {
-                    child,
-                    address,
-                    _dir: dir,
-                });
+                return Some(trial);
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -90,7 +90,8 @@ async fn step(hosted: &Hosted, volume: VolumeId, store: &Store) -> Result<bool, 
     let bytes = if logs.tight { TIGHT_BYTES } else { CHECKPOINT_BYTES };
     let enough = records >= hosted.settings().checkpoint_records || grown >= bytes;
     // Two are needed before anything is trimmed: then they cannot wait for work.
-    if !enough && !(logs.low && records > 0) {
+    let urgent = logs.low && records > 0;
+    if !enough && !urgent {
         return Ok(false);
     }
     let store = store.clone();
