@@ -100,6 +100,10 @@ async fn run(peer: Weak<Peer>) {
         if suspected == alive {
             tracing::info!(peer = peer.address, alive, "pings");
         }
+        if suspected && alive {
+            // Its calls failed because of what is over.
+            peer.succeeded();
+        }
         let pause = if alive {
             let mut probing = liveness.probing.lock();
             if liveness.unanswered.receiver_count() == 0 {

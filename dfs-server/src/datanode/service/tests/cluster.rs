@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 
 pub const CLUSTER: [u8; 16] = *b"cluster of tests";
 
+/// Bytes per second that repairs may bring to a node, and take from it.
+pub const REPAIRS: u64 = 8 << 20;
 /// A port that the kernel chooses.
 const ANY: &str = "127.0.0.1:0";
 
@@ -57,7 +59,7 @@ impl Node {
                 },
             )
             .unwrap();
-        let service = ChunkService::new(store, Arc::new(membership), &Default::default(), 0);
+        let service = ChunkService::new(store, Arc::new(membership), &Default::default(), REPAIRS);
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();

@@ -1,6 +1,6 @@
 //! Dead, full, slow and broken members; senders that vanish.
 
-use super::cluster::{Cluster, put_parts};
+use super::cluster::{CLUSTER, Cluster, REPAIRS, put_parts};
 use crate::datanode::store::suite::{content, id};
 use dfs_proto::v1;
 use std::sync::atomic::Ordering;
@@ -147,6 +147,65 @@ async fn a_copy_that_reads_back_wrong_is_no_repair() {
     assert!(refused.message().contains("reads back wrong"), "{refused}");
     cluster.nodes[1].faults.checks.store(false, Ordering::SeqCst);
     cluster.pull(1, 1, id(1, 1), 0).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repairs_keep_to_their_limit() {
+    let cluster = Cluster::start().await;
+    let len = 8 << 20;
+    for seq in 0..2 {
+        cluster.put(0, id(1, seq), &content(len, seq), &[]).await.unwrap();
+    }
+    let began = Instant::now();
+    // To two nodes: what is limited is also what leaves the one.
+    let (one, two) = tokio::join!(cluster.pull(1, 1, id(1, 0), 0), cluster.pull(2, 1, id(1, 1), 0));
+    assert_eq!((one.unwrap().len, two.unwrap().len), (len as u32, len as u32));
+    let least = (2 * len) as f64 / REPAIRS as f64 - 0.3;
+    assert!(began.elapsed().as_secs_f64() >= least, "{:?}", began.elapsed());
+    let again = Instant::now();
+    cluster.get(0, id(1, 0), 0, 0).await.unwrap();
+    assert!(
+        again.elapsed() < Duration::from_secs(1),
+        "readers are not limited"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_remains_of_a_pull_or_a_compose_that_nobody_waits_for_any_more() {
+    let cluster = Cluster::start().await;
+    let bytes = content(8 << 20, 1);
+    cluster.put(0, id(1, 1), &bytes, &[]).await.unwrap();
+    cluster.nodes[0].faults.delay_ms.store(300, Ordering::SeqCst);
+    let before = [0, 1].map(|node| cluster.nodes[node].service.usage());
+    let pull = cluster.pull(1, 1, id(1, 1), 0);
+    let given_up = tokio::time::timeout(Duration::from_millis(700), pull).await;
+    assert!(given_up.is_err(), "it takes longer: {given_up:?}");
+    let mut client = cluster.client(0);
+    let ask = v1::ComposeRequest {
+        cluster: CLUSTER.to_vec(),
+        term: 1,
+        transfer: uuid::Uuid::new_v4().as_bytes().to_vec(),
+        chunk: Some(id(1, 9).into()),
+        pieces: (0..8)
+            .map(|n| v1::ComposePiece {
+                source: Some(id(1, 1).into()),
+                offset: n << 20,
+                len: 1 << 19,
+            })
+            .collect(),
+        others: vec![cluster.member(1)],
+    };
+    let given_up = tokio::time::timeout(Duration::from_millis(500), client.compose(ask)).await;
+    assert!(given_up.is_err(), "it takes longer");
+    let limit = Instant::now() + Duration::from_secs(20);
+    for (node, before) in cluster.nodes.iter().zip(before) {
+        let service = &node.service;
+        let clean = || service.load() == 0 && service.usage() == before;
+        while !clean() && Instant::now() < limit {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!((service.load(), service.usage()), (0, before));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
