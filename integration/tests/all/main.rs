@@ -30,6 +30,7 @@ mod rot;
 mod sharing;
 mod space;
 mod suites;
+mod turns;
 mod unlinked;
 mod volumes;
 mod xattrs;

@@ -1,0 +1,130 @@
+//! What it costs to work in turns on two mounts, against what the same durable steps cost on one.
+use crate::Scene;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const TURNS: usize = 60;
+/// A turn is a flush of the other mount's bytes and a few messages: so many times an append with its own fsync.
+const FACTOR: u32 = 4;
+/// For a machine that does other things.
+const SLACK: Duration = Duration::from_millis(25);
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn appender(mount: &Path, name: &str) -> File {
+    File::options()
+        .append(true)
+        .create(true)
+        .open(mount.join(name))
+        .unwrap()
+}
+
+fn timed(act: impl FnOnce()) -> Duration {
+    let begun = Instant::now();
+    act();
+    begun.elapsed()
+}
+
+// S10, S20
+#[test]
+fn appending_in_turns_costs_a_few_round_trips() {
+    let scene = Scene::new();
+    let second = scene.second();
+    let mut alone = appender(scene.path(), "alone");
+    let append = |file: &mut File, n: usize| file.write_all(format!("{n:09}\n").as_bytes()).unwrap();
+    let durable = (0..TURNS).map(|n| {
+        timed(|| {
+            append(&mut alone, n);
+            alone.sync_data().unwrap();
+        })
+    });
+    let durable = median(durable.collect());
+    let mut both = [appender(scene.path(), "log"), appender(second.path(), "log")];
+    let turns = median(
+        (0..TURNS)
+            .map(|n| timed(|| append(&mut both[n % 2], n)))
+            .collect(),
+    );
+    let text = std::fs::read_to_string(scene.join("log")).unwrap();
+    let wanted: String = (0..TURNS).map(|n| format!("{n:09}\n")).collect();
+    assert!(text == wanted, "{text}");
+    // Through the kernel's pages, at places that are known.
+    let both = [scene.path(), second.path()]
+        .map(|mount| File::options().write(true).open(mount.join("log")).unwrap());
+    let write =
+        |n: usize| std::os::unix::fs::FileExt::write_all_at(&both[n % 2], b"x", n as u64 * 10).unwrap();
+    let writes = median((0..TURNS).map(|n| timed(|| write(n))).collect());
+    println!("append with fsync on one mount {durable:?}, a turn of appends {turns:?}, of writes {writes:?}");
+    for turn in [turns, writes] {
+        assert!(
+            turn < durable * FACTOR + SLACK,
+            "a turn costs {turn:?}, an append with fsync {durable:?}"
+        );
+    }
+}
+
+// S10, S20
+#[test]
+fn two_mounts_that_append_without_pause_share_the_file() {
+    let scene = Scene::new();
+    let second = scene.second();
+    let begun = Instant::now();
+    let writers = [scene.path(), second.path()].map(|mount| {
+        let mut file = appender(mount, "log");
+        std::thread::Builder::new()
+            .spawn(move || {
+                let mut most = Duration::ZERO;
+                for n in 0..300 {
+                    most = most.max(timed(|| file.write_all(format!("{n:09}\n").as_bytes()).unwrap()));
+                }
+                most
+            })
+            .unwrap()
+    });
+    let most = writers.map(|writer| writer.join().unwrap());
+    println!("600 appends in {:?}, the longest {most:?}", begun.elapsed());
+    let text = std::fs::read_to_string(scene.join("log")).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines.len() == 600 && lines.iter().all(|line| line.len() == 9),
+        "{}",
+        lines.len()
+    );
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines.len(), 300);
+}
+
+// S20
+#[test]
+fn what_one_mount_makes_the_other_finds_at_the_cost_of_a_few_round_trips() {
+    let scene = Scene::new();
+    let second = scene.second();
+    std::fs::create_dir(scene.join("d")).unwrap();
+    let own = median(
+        (0..TURNS)
+            .map(|n| timed(|| drop(File::create(scene.join(&format!("d/own-{n}"))).unwrap())))
+            .collect(),
+    );
+    let (mut makes, mut looks) = (Vec::new(), Vec::new());
+    for n in 0..TURNS {
+        let (here, there) = [(scene.path(), second.path()), (second.path(), scene.path())][n % 2];
+        let name = format!("d/f-{n}");
+        assert!(!there.join(&name).exists());
+        makes.push(timed(|| drop(File::create(here.join(&name)).unwrap())));
+        looks.push(timed(|| assert!(there.join(&name).exists())));
+    }
+    let (makes, looks) = (median(makes), median(looks));
+    println!(
+        "create on one mount {own:?}; in turns with a look from the other {makes:?}, the look {looks:?}"
+    );
+    assert!(
+        makes < own * FACTOR + SLACK && looks < own * FACTOR + SLACK,
+        "{own:?} {makes:?} {looks:?}"
+    );
+}
