@@ -291,6 +291,7 @@ fn a_recall_empties_the_kernels_caches_first() {
     one.set_kernel_cache(heard.clone());
     assert_eq!(find(&one, "new"), None);
     one.getattr(&root(), Ino::ROOT, None).unwrap();
+    one.answered();
     assert_eq!(find(&one, "new"), None);
     two.make(&root(), Ino::ROOT, b"new", FileKind::Directory, 0o755, 0, 0, b"")
         .unwrap();

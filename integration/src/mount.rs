@@ -98,10 +98,14 @@ impl Mount {
 
     /// SIGKILL to the client; the dead mount is taken away.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
+        let process = self.process.take();
+        if let Some(process) = &process {
+            process.signal(libc::SIGKILL);
         }
+        // A thread of the client that is in the kernel for a notification may have to wait for a call that only the
+        // end of the mount answers.
         sys::unmount_lazily(&self.point);
+        drop(process);
     }
 
     pub fn kill_and_mount(&mut self) {

@@ -50,10 +50,11 @@ pub fn unmount(point: &Path) -> Result<()> {
     check(unsafe { libc::umount2(c_path(point).as_ptr(), 0) }).map(drop)
 }
 
-/// Takes away all mounts on `point`, also dead ones.
+/// Takes away all mounts on `point`, also dead ones; what still waits in them fails.
 pub fn unmount_lazily(point: &Path) {
+    let flags = libc::MNT_DETACH | libc::MNT_FORCE;
     // SAFETY: a NUL-terminated string that outlives the call.
-    while unsafe { libc::umount2(c_path(point).as_ptr(), libc::MNT_DETACH) } == 0 {}
+    while unsafe { libc::umount2(c_path(point).as_ptr(), flags) } == 0 {}
 }
 
 pub fn fallocate(file: &std::fs::File, mode: i32, offset: i64, length: i64) -> Result<()> {

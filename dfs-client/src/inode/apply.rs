@@ -87,6 +87,10 @@ impl Events for Caches {
     fn ended(&self) {
         self.stock.clear();
         self.promises.clear();
+        // Who believes that it has a lock must not go on writing without a word.
+        for lock in self.locks.held() {
+            self.with(lock.ino, |state| state.content.losses += 1);
+        }
         self.locks.clear();
         let mut known = Vec::new();
         for inode in self.table.all() {

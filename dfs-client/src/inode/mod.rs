@@ -2,6 +2,7 @@
 //! recalls make are in `apply` and `recall`, those of writing and flushing in `data`. Nothing here calls a server:
 //! whoever has a state locked must not call the session.
 
+mod answering;
 pub(crate) mod apply;
 pub(crate) mod content;
 mod ranges;
@@ -9,6 +10,7 @@ pub(crate) mod recall;
 pub(crate) mod release;
 mod table;
 
+pub(crate) use answering::{answered, answering};
 pub(crate) use content::Content;
 pub(crate) use table::Table;
 
@@ -77,6 +79,9 @@ pub(crate) struct State {
     pub page_waits: Vec<PageWait>,
     /// Open files through which it may be written by way of the kernel's pages.
     pub writers: u32,
+    /// Answers that the kernel may keep and that are on their way to it: an inode that it does not have yet cannot be
+    /// invalidated.
+    pub answering: u32,
     /// Threads that wait for a lease.
     pub acquirers: u32,
     /// The exclusive lease was granted to a waiting writer that has not used it yet.

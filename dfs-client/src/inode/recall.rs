@@ -2,7 +2,7 @@
 //! request of the kernel never waits here, and these threads hold no lock while the kernel invalidates: it may
 //! have to wait for requests that it sent us.
 
-use super::Inode;
+use super::{Inode, PageWait};
 use crate::data::Data;
 use crate::session::Session;
 use crate::vfs::KernelCache;
@@ -23,11 +23,14 @@ const BOUND_TERMS: u32 = 2;
 /// The kernel's caches are emptied this often while they may be filled again meanwhile; then who reads has to wait.
 const OPEN_ROUNDS: usize = 3;
 /// When a local call on the inode waits for another client, the kernel may hold the very lock that dropping a name
-/// needs, and that client may be waiting for us: after this long all names are dropped at once, without that lock.
-const NAMES_PATIENCE: Duration = Duration::from_millis(10);
+/// needs, and that client may be waiting for us. Then, or after so long, all names are dropped at once, without it.
+const NAMES_PATIENCE: Duration = Duration::from_millis(100);
 /// The same for the last page of a write that waits: if the kernel holds it then, it was not there before, and is
 /// shown to nobody until the write is answered.
 const PAGES_PATIENCE: Duration = Duration::from_millis(100);
+/// With calls that wait, pages are dropped for no longer than this: one that a mapping has made dirty under a shared
+/// lease waits for a lease that may wait for us, and so may the next.
+const PAGES_BOUND: Duration = Duration::from_millis(500);
 /// How often it is looked whether such a call has come.
 const LOOK: Duration = Duration::from_millis(5);
 /// A kernel that can only drop names one by one is waited for this long while it may hold the directory's lock.
@@ -36,6 +39,9 @@ const OLD_KERNEL_PATIENCE: Duration = Duration::from_millis(50);
 const NAMES_ONE_BY_ONE: usize = 512;
 /// Without a recall nobody waits for the kernel.
 const INVALIDATE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Answers to the kernel are written at once; one that was not after so long belongs to a request that has died.
+const ARRIVAL: Duration = Duration::from_secs(1);
 
 /// All pages of a file.
 const WHOLE: (u64, u64) = (0, 0);
@@ -145,7 +151,9 @@ impl Recaller {
             }
             self.session.acknowledge(inode.ino, number, || {
                 let mut state = inode.state.lock();
-                if fills.is_some_and(|fills| fills != state.fills) && Instant::now() < until {
+                let filled = fills.is_some_and(|fills| fills != state.fills);
+                let unsaved = keep < LeaseMode::Exclusive && !state.content.is_clean();
+                if (filled || unsaved) && Instant::now() < until {
                     return None;
                 }
                 acknowledged = true;
@@ -158,6 +166,9 @@ impl Recaller {
             });
             if acknowledged {
                 break;
+            }
+            if round >= OPEN_ROUNDS {
+                std::thread::sleep(LOOK);
             }
         }
         inode.changed.notify_all();
@@ -184,7 +195,9 @@ impl Recaller {
     /// count of those given later must not have moved when the lease goes. `None` when nothing had to be dropped.
     fn empty_kernel(&self, inode: &Arc<Inode>, keep: LeaseMode, until: Instant) -> Option<u64> {
         let (fills, names, busy) = {
-            let state = inode.state.lock();
+            let mut state = inode.state.lock();
+            let arrived = Instant::now() + ARRIVAL;
+            while state.answering > 0 && !inode.changed.wait_until(&mut state, arrived).timed_out() {}
             // Pages of a file that is written here may be dirty by a mapping: they are to be seen by others.
             if keep == LeaseMode::Exclusive || keep == LeaseMode::Shared && state.writers == 0 {
                 return None;
@@ -207,53 +220,49 @@ impl Recaller {
         Some(fills)
     }
 
+    /// One by one, unless the kernel may hold the directory's lock for a call of ours that waits.
     fn empty_directory(&self, inode: &Arc<Inode>, names: Vec<Vec<u8>>, busy: bool, left: Duration) {
-        let patience = if busy { NAMES_PATIENCE } else { left };
-        if self.invalidate(inode, names, vec![WHOLE], patience.min(left)) {
+        if !busy && self.invalidate(inode, names.clone(), vec![WHOLE], NAMES_PATIENCE.min(left)) {
             return;
         }
         if self.drop_all_names() {
             // Attributes take no lock.
             self.invalidate(inode, Vec::new(), vec![WHOLE], left);
         } else {
-            std::thread::sleep(OLD_KERNEL_PATIENCE);
+            self.invalidate(inode, names, vec![WHOLE], OLD_KERNEL_PATIENCE);
         }
     }
 
     /// Drops all pages but those that the kernel holds for calls which wait for this very recall, or for one that
-    /// waits for us. Such a call may come while the kernel is at it.
+    /// waits for us. Such a call may come while the kernel is at it: then it begins anew around that one, too.
     fn empty_pages(&self, inode: &Arc<Inode>, until: Instant) {
-        if inode.state.lock().page_waits.is_empty() {
-            let Some(ended) = self.begin(inode, Vec::new(), vec![WHOLE]) else {
+        let mut around = Vec::new();
+        let mut bound = until;
+        loop {
+            let waits = inode.state.lock().page_waits.clone();
+            if !waits.is_empty() {
+                bound = bound.min(Instant::now() + PAGES_BOUND);
+            }
+            around.extend(waits);
+            let (parts, unsure) = apart(&mut around);
+            let Some(ended) = self.begin(inode, Vec::new(), parts) else {
                 return;
             };
             loop {
-                if !matches!(ended.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout))
-                    || Instant::now() >= until
-                {
+                if !matches!(ended.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout)) {
+                    if !unsure.is_empty() {
+                        self.invalidate(inode, Vec::new(), unsure, PAGES_PATIENCE);
+                    }
                     return;
                 }
-                if !inode.state.lock().page_waits.is_empty() {
+                if Instant::now() >= bound {
+                    return;
+                }
+                let state = inode.state.lock();
+                if state.page_waits.iter().any(|wait| !around.contains(wait)) {
                     break;
                 }
             }
-        }
-        let waits = inode.state.lock().page_waits.clone();
-        let (mut parts, mut unsure, mut from) = (Vec::new(), Vec::new(), 0);
-        for wait in waits {
-            if wait.start > from {
-                parts.push((from, wait.start - from));
-            }
-            from = from.max(wait.end);
-            if !wait.surely_held {
-                unsure.push((wait.start, wait.end - wait.start));
-            }
-        }
-        parts.push((from, 0));
-        let left = until.saturating_duration_since(Instant::now());
-        self.invalidate(inode, Vec::new(), parts, left);
-        if !unsure.is_empty() {
-            self.invalidate(inode, Vec::new(), unsure, PAGES_PATIENCE);
         }
     }
 
@@ -298,5 +307,46 @@ impl Recaller {
             return None;
         }
         Some(ended)
+    }
+}
+
+/// The parts of a file between pages that calls wait with, and those of the pages that may not be locked.
+fn apart(waits: &mut Vec<PageWait>) -> (Vec<(u64, u64)>, Vec<(u64, u64)>) {
+    waits.sort_unstable();
+    waits.dedup();
+    let (mut parts, mut from) = (Vec::new(), 0);
+    for wait in waits.iter() {
+        if wait.start > from {
+            parts.push((from, wait.start - from));
+        }
+        from = from.max(wait.end);
+    }
+    parts.push((from, 0));
+    let unsure = waits.iter().filter(|wait| !wait.surely_held);
+    let unsure = unsure.map(|wait| (wait.start, wait.end - wait.start));
+    (parts, unsure.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_that_calls_wait_with_are_left_out() {
+        assert_eq!(apart(&mut Vec::new()), (vec![WHOLE], Vec::new()));
+        let wait = |start: u64, end: u64, surely_held| PageWait {
+            start: start * 4096,
+            end: end * 4096,
+            surely_held,
+        };
+        let mut waits = vec![
+            wait(5, 6, false),
+            wait(0, 2, true),
+            wait(1, 3, true),
+            wait(5, 6, false),
+        ];
+        let (parts, unsure) = apart(&mut waits);
+        assert_eq!(parts, [(3 * 4096, 2 * 4096), (6 * 4096, 0)]);
+        assert_eq!(unsure, [(5 * 4096, 4096)]);
     }
 }

@@ -17,12 +17,12 @@ impl Vfs {
             if self.holds(&state, LeaseMode::Shared)
                 && let Some(attr) = state.attr()
             {
-                return Ok((self.shown(attr), self.attr_ttl(&mut state)));
+                return Ok((self.shown(attr), self.attr_ttl(&inode, &mut state)));
             }
         }
         let attr = self.acquire(&inode, LeaseMode::Shared, self.patience(caller))?;
         let mut state = inode.state.lock();
-        Ok(self.attr_with_ttl(&mut state, attr))
+        Ok(self.attr_with_ttl(&inode, &mut state, attr))
     }
 
     pub fn setattr(
@@ -40,7 +40,7 @@ impl Vfs {
             None => self.set_others(&inode, changes, patience)?,
         };
         let mut state = inode.state.lock();
-        Ok(self.attr_with_ttl(&mut state, attr))
+        Ok(self.attr_with_ttl(&inode, &mut state, attr))
     }
 
     fn set_others(&self, inode: &Arc<Inode>, changes: AttrChanges, patience: Patience<'_>) -> FsResult<Attr> {

@@ -228,7 +228,7 @@ impl Vfs {
         // The name is looked up again when it is used: that is answered from memory.
         Some(Entry {
             attr: self.shown(attr),
-            attr_ttl: self.attr_ttl(&mut state),
+            attr_ttl: self.attr_ttl(&inode, &mut state),
             entry_ttl: super::Ttl::ZERO,
         })
     }

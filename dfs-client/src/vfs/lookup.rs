@@ -92,7 +92,7 @@ impl Vfs {
         let attr = state.attr()?;
         state.lookups += 1;
         state.found_as(parent.ino, name);
-        let attr_ttl = self.attr_ttl(&mut state);
+        let attr_ttl = self.attr_ttl(&child, &mut state);
         Some(Found::Entry(Entry {
             attr: self.shown(attr),
             attr_ttl,
@@ -112,7 +112,7 @@ impl Vfs {
             let mut state = child.state.lock();
             state.lookups += 1;
             state.found_as(parent.ino, name);
-            (self.attr_with_ttl(&mut state, attr), state.is_untold())
+            (self.attr_with_ttl(&child, &mut state, attr), state.is_untold())
         };
         if untold {
             self.declare(&child);

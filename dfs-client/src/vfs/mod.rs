@@ -96,19 +96,28 @@ impl Vfs {
         state.lease >= mode && self.session.trusted()
     }
 
-    fn attr_ttl(&self, state: &mut State) -> Ttl {
+    /// To be told when the calling thread has written its answer to the kernel.
+    pub fn answered(&self) {
+        crate::inode::answered();
+    }
+
+    fn attr_ttl(&self, inode: &Arc<Inode>, state: &mut State) -> Ttl {
         // Blocks and times of a file with uncommitted content still move by themselves.
         if self.holds(state, LeaseMode::Shared) && state.recalling == 0 && state.content.is_clean() {
             state.fills += 1;
+            if self.kernel.read().is_some() {
+                state.answering += 1;
+                crate::inode::answering(inode);
+            }
             self.config.attr_ttl
         } else {
             Ttl::ZERO
         }
     }
 
-    fn attr_with_ttl(&self, state: &mut State, otherwise: Attr) -> (Attr, Ttl) {
+    fn attr_with_ttl(&self, inode: &Arc<Inode>, state: &mut State, otherwise: Attr) -> (Attr, Ttl) {
         let attr = self.shown(state.attr().unwrap_or(otherwise));
-        (attr, self.attr_ttl(state))
+        (attr, self.attr_ttl(inode, state))
     }
 
     /// Asks for a lease: the attributes, whether or not it was granted.

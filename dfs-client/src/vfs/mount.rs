@@ -132,8 +132,9 @@ impl Vfs {
 
     /// Attributes of the mount's root.
     pub fn root_attr(&self) -> FsResult<Attr> {
-        self.getattr(&Caller::default(), Ino::ROOT, None)
-            .map(|(attr, _)| attr)
+        let attr = self.getattr(&Caller::default(), Ino::ROOT, None);
+        self.answered();
+        attr.map(|(attr, _)| attr)
     }
 
     /// The figures and the health of this mount.

@@ -71,12 +71,13 @@ impl Vfs {
         let inode = &handle.inode;
         let (mut attempts, mut refused) = (0, 0);
         while attempts < LEASED_ATTEMPTS {
-            if inode.state.lock().closing {
-                self.wait_for_recall(HeldPages::of_read(handle, offset, end), patience)?;
-                continue;
-            }
             if let Some(wanted) = self.plan_here(handle, offset, end) {
                 return Ok(wanted);
+            }
+            let held = HeldPages::of_read(handle, offset, end);
+            if inode.state.lock().closing {
+                self.wait_for_recall(&held, patience)?;
+                continue;
             }
             let (attr, extents) = self.load(inode, offset, end, patience)?;
             let Some((attr, extents)) = attr.zip(extents) else {

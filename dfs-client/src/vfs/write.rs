@@ -171,20 +171,19 @@ impl Vfs {
     ) -> FsResult<()> {
         let held = HeldPages::of_write(handle, offset, offset.saturating_add(len), how.from_cache);
         if handle.inode.state.lock().recalling > 0 {
-            return self.wait_for_recall(held, patience);
+            return self.wait_for_recall(&held, patience);
         }
         self.acquire(&handle.inode, LeaseMode::Exclusive, patience)
             .map(|_| ())
     }
 
     /// Waits a moment for a recall to be over.
-    pub(super) fn wait_for_recall(&self, held: HeldPages<'_>, patience: Patience<'_>) -> FsResult<()> {
+    pub(super) fn wait_for_recall(&self, held: &HeldPages<'_>, patience: Patience<'_>) -> FsResult<()> {
         let left = patience.left()?;
         let mut state = held.inode.state.lock();
         if state.recalling > 0 {
             held.inode.changed.wait_for(&mut state, left.min(WAIT_TICK));
         }
-        drop(state);
         Ok(())
     }
 }
@@ -202,9 +201,18 @@ impl<'a> HeldPages<'a> {
         HeldPages::new(handle, offset, end, true)
     }
 
-    /// Of a write the kernel holds the last page, if it is neither whole nor there; of what it writes back, all.
+    /// Of a write the kernel holds the page that is not whole, unless it was there: the last, or a first one, which
+    /// comes alone. Of what it writes back it holds all.
     fn of_write(handle: &'a Handle, offset: u64, end: u64, written_back: bool) -> HeldPages<'a> {
-        let from = if written_back { offset } else { end - end % PAGE };
+        let (from, end) = if written_back {
+            (offset, end)
+        } else if end % PAGE != 0 {
+            (end - end % PAGE, end)
+        } else if offset % PAGE != 0 {
+            (offset, offset.next_multiple_of(PAGE))
+        } else {
+            (end, end)
+        };
         HeldPages::new(handle, from, end, written_back)
     }
 

@@ -79,6 +79,7 @@ macro_rules! forward {
     ($($name:ident($($arg:ident: $type:ty),*) -> $kind:ty = $group:ident;)*) => {
         $(fn $name(&self, req: &Request<'_>, $($arg: $type,)* reply: Reply<$kind>) {
             reply.send(self.call(req, |vfs, caller| $group::$name(vfs, caller, Ino(req.node), $($arg),*)));
+            self.vfs.answered();
         })*
     };
 }
@@ -167,6 +168,7 @@ impl Filesystem for Door {
             Ok(listing) => reply.listing(&listing),
             Err(errno) => reply.error(errno),
         }
+        self.vfs.answered();
     }
 
     fn getxattr(&self, req: &Request<'_>, name: &[u8], reply: Reply<Xattr>) {

@@ -192,6 +192,31 @@ fn a_dead_client_holds_no_lock_longer_than_its_lease() {
     });
 }
 
+// S21
+#[test]
+fn locks_and_waits_for_them_outlive_a_restart_of_the_coordinator() {
+    let mut scene = Scene::new();
+    let second = scene.second();
+    let held = file(&scene.join("f"));
+    flock(&held, libc::LOCK_EX).unwrap();
+    let path = second.join("f");
+    let waiter = std::thread::Builder::new()
+        .spawn(move || flock(&file(&path), libc::LOCK_EX))
+        .unwrap();
+    std::thread::sleep(PAUSE);
+    scene.cluster.coordinator.restart();
+    let other = file(&second.join("f"));
+    assert_eq!(
+        sys::errno(flock(&other, libc::LOCK_EX | libc::LOCK_NB)),
+        libc::EWOULDBLOCK,
+        "the holder has claimed it again"
+    );
+    assert!(!waiter.is_finished());
+    flock(&held, libc::LOCK_UN).unwrap();
+    patience::until_true("the waiter has the lock", LIMIT, || waiter.is_finished());
+    waiter.join().unwrap().unwrap();
+}
+
 #[test]
 fn a_deadlock_of_posix_locks_is_refused_or_ends_by_signal() {
     let scene = Scene::new();

@@ -29,6 +29,7 @@ mod programs;
 mod rot;
 mod sharing;
 mod space;
+mod stress;
 mod suites;
 mod turns;
 mod unlinked;

@@ -1,5 +1,7 @@
 //! What it costs to work in turns on two mounts, against what the same durable steps cost on one.
 use crate::Scene;
+use integration::figures::Figures;
+use integration::patience;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -10,6 +12,10 @@ const TURNS: usize = 60;
 const FACTOR: u32 = 4;
 /// For a machine that does other things.
 const SLACK: Duration = Duration::from_millis(25);
+
+/// Longer than what a mount keeps for later without a hurry.
+const SILENCE: Duration = Duration::from_secs(2);
+const SILENCE_LIMIT: Duration = Duration::from_secs(40);
 
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
@@ -66,6 +72,47 @@ fn appending_in_turns_costs_a_few_round_trips() {
             "a turn costs {turn:?}, an append with fsync {durable:?}"
         );
     }
+}
+
+/// Calls that clients have made.
+fn calls(scene: &Scene) -> f64 {
+    Figures::of(scene.cluster.coordinator.metrics).sum("dfs_coordinator_call_seconds_count", "")
+}
+
+// S20
+#[test]
+fn what_did_not_change_is_seen_again_without_a_question() {
+    let scene = Scene::new();
+    let second = scene.second();
+    std::fs::create_dir(scene.join("d")).unwrap();
+    for n in 0..20 {
+        std::fs::write(scene.join(&format!("d/f{n}")), vec![n; 200_000]).unwrap();
+    }
+    let look = |mount: &Path| {
+        for n in 0..20u8 {
+            let path = mount.join(format!("d/f{n}"));
+            assert_eq!(path.metadata().unwrap().len(), 200_000);
+            assert!(std::fs::read(&path).unwrap().iter().all(|byte| *byte == n));
+            assert!(!mount.join(format!("d/none{n}")).exists());
+        }
+    };
+    let look = || [scene.path(), second.path()].iter().for_each(|mount| look(mount));
+    look();
+    // Access times that these reads moved are told within a moment; then nothing is left to say.
+    let mut before = calls(&scene);
+    patience::until_true("the mounts fall silent", SILENCE_LIMIT, || {
+        std::thread::sleep(SILENCE);
+        look();
+        before == std::mem::replace(&mut before, calls(&scene))
+    });
+    for _ in 0..20 {
+        look();
+    }
+    assert_eq!(
+        calls(&scene),
+        before,
+        "2,400 looks, opens and reads asked the coordinator"
+    );
 }
 
 // S10, S20
