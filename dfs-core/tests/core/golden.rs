@@ -15,7 +15,7 @@ use proptest::prelude::*;
 fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text
         .bytes()
-        .map(|byte| (byte as char).to_digit(16).unwrap() as u8)
+        .map(|byte| (byte as char).to_digit(16).expect("a hex digit") as u8)
         .collect();
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }

@@ -79,14 +79,15 @@ impl Executor {
             .values()
             .map(|set| set.members.clone())
             .collect();
-        let mut next = self.counter(b"next_set")?.max(1);
-        for members in placement::form_sets(&candidates, &existing, self.settings.replication) {
-            let Ok(local) = u16::try_from(next) else {
+        let first = self.counter(b"next_set")?.max(1);
+        let formed = placement::form_sets(&candidates, &existing, self.settings.replication);
+        for (number, members) in (first..).zip(formed) {
+            let Ok(local) = u16::try_from(number) else {
                 tracing::error!("the volume has had 65,535 replica sets; no more are formed");
                 break;
             };
             let id = SetId::new(self.settings.number, local);
-            next += 1;
+            let next = number + 1;
             tracing::info!(set = id.0, ?members, "a replica set was formed");
             let row = SetRow::new(members);
             self.put_row(keys::set(id), Some(row.encode()));

@@ -25,6 +25,12 @@ pub async fn run(copier: Arc<Copier>) {
     let mut next_survey = Instant::now();
     let mut epochs = 0;
     let mut changed = Instant::now();
+    let metrics = &copier.handle.settings.observer.metrics;
+    let degraded = metrics.gauge(
+        "dfs_coordinator_degraded_chunks",
+        "Chunks with fewer good copies than they should have",
+    );
+    let lost = metrics.gauge("dfs_coordinator_lost_chunks", "Chunks without any good copy");
     pause(FIRST_LOOK).await;
     loop {
         pause(INTERVAL).await;
@@ -34,6 +40,9 @@ pub async fn run(copier: Arc<Copier>) {
         if Instant::now() >= next_survey {
             let begun = Instant::now();
             survey::survey(&copier, &status).await;
+            let found = copier.handle.care.survey();
+            degraded.set(found.degraded);
+            lost.set(found.lost);
             next_survey = Instant::now() + (begun.elapsed() * SURVEY_PART).max(SURVEY_LEAST);
         }
         let sum: u64 = status

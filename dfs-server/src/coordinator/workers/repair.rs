@@ -7,10 +7,10 @@ use super::{pause, scan};
 use crate::coordinator::Handle;
 use crate::coordinator::executor::Status;
 use dfs_core::error::FsError;
-use dfs_core::ids::{ChunkId, NodeId};
+use dfs_core::ids::{ChunkId, NodeId, SetId};
 use dfs_core::keys::{self, Key};
 use dfs_core::op::Op;
-use dfs_core::rows::ChunkRow;
+use dfs_core::rows::{ChunkRow, SetRow};
 use dfs_core::view::{View, ViewError};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -57,7 +57,8 @@ pub async fn run(copier: Arc<Copier>, mut reports: mpsc::Receiver<Missing>) {
         });
         match missing.await {
             Ok((missing, _)) => {
-                let (due, void) = most_endangered(&status, &missing, &failures);
+                let alive = |node: NodeId| status.nodes.get(&node).is_some_and(|node| node.alive);
+                let (due, void) = most_endangered(&status.sets, &alive, &missing, &failures);
                 for (chunk, node) in void {
                     // It is no member any more: nothing to restore.
                     copier.note(chunk, node, false).await;
@@ -72,7 +73,8 @@ pub async fn run(copier: Arc<Copier>, mut reports: mpsc::Receiver<Missing>) {
 /// The copies to restore now, those of chunks with the fewest good copies first; and the notes about nodes that are
 /// no members.
 fn most_endangered(
-    status: &Status,
+    sets: &BTreeMap<SetId, SetRow>,
+    alive: &dyn Fn(NodeId) -> bool,
     missing: &[Missing],
     failures: &HashMap<Missing, Instant>,
 ) -> (Vec<Missing>, Vec<Missing>) {
@@ -80,20 +82,19 @@ fn most_endangered(
     for (chunk, node) in missing {
         lacking.entry(*chunk).or_default().insert(*node);
     }
-    let alive = |node: &NodeId| status.nodes.get(node).is_some_and(|node| node.alive);
     let (mut due, mut void) = (Vec::new(), Vec::new());
     for (chunk, nodes) in lacking {
-        let Some(set) = status.sets.get(&chunk.set) else {
+        let Some(set) = sets.get(&chunk.set) else {
             continue;
         };
         let good = set
             .holders()
-            .filter(|node| alive(node) && !nodes.contains(node))
+            .filter(|node| alive(*node) && !nodes.contains(node))
             .count();
         for node in nodes {
             if !set.members.contains(&node) {
                 void.push((chunk, node));
-            } else if alive(&node) && !set.is_leaving(node) && !failures.contains_key(&(chunk, node)) {
+            } else if alive(node) && !set.is_leaving(node) && !failures.contains_key(&(chunk, node)) {
                 due.push((good, (chunk, node)));
             }
         }
@@ -148,7 +149,7 @@ pub async fn look(
     let Some(status) = handle.status().await else {
         return Err(FsError::Interrupted);
     };
-    let full = |set: &dfs_core::rows::SetRow| set.full().any(|member| member == node);
+    let full = |set: &SetRow| set.full().any(|member| member == node);
     let member = status.sets.get(&chunk.set).is_some_and(full);
     let Some(figures) = status.nodes.get(&node).filter(|_| member) else {
         return Ok(());
@@ -181,4 +182,35 @@ async fn row(handle: &Handle, chunk: ChunkId) -> Result<Option<ChunkRow>, ViewEr
             .transpose()
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_endangered_come_first_and_nothing_is_copied_in_vain() {
+        let chunk = |seq| ChunkId { set: SetId(1), seq };
+        let lacks = |seq, node| (chunk(seq), NodeId(node));
+        let missing = [
+            lacks(1, 2),
+            lacks(2, 1),
+            lacks(2, 2),
+            lacks(3, 3),
+            lacks(4, 5),
+            lacks(5, 4),
+        ];
+        let mut set = SetRow::new([1, 2, 3].map(NodeId).to_vec());
+        set.begin_move(NodeId(3), NodeId(4), 1, 1).unwrap();
+        let sets = BTreeMap::from([(SetId(1), set)]);
+        let (due, void) = most_endangered(&sets, &|_| true, &missing, &HashMap::new());
+        let expected = [lacks(2, 1), lacks(2, 2), lacks(1, 2), lacks(5, 4)];
+        assert_eq!(due, expected, "node 3 leaves; chunk 2 has one good copy");
+        assert_eq!(void, [lacks(4, 5)], "node 5 is no member");
+        let (due, _) = most_endangered(&sets, &|node| node != NodeId(2), &missing, &HashMap::new());
+        assert_eq!(due, [lacks(2, 1), lacks(5, 4)], "a silent node takes nothing");
+        let failed = HashMap::from([(lacks(2, 1), Instant::now())]);
+        let (due, _) = most_endangered(&sets, &|_| true, &missing, &failed);
+        assert!(!due.contains(&lacks(2, 1)), "it failed a moment ago");
+    }
 }
