@@ -6,11 +6,6 @@ mod authority;
 mod care;
 mod checkpoint;
 mod clock;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the watch over its space and some of its names are not used yet"
-)]
 mod etcd;
 mod executor;
 mod host;

@@ -22,7 +22,7 @@ pub mod trial;
 mod watch;
 
 pub use authority::EtcdAuthority;
-pub use cluster::{JoinError, join};
+pub use cluster::join;
 pub use connection::{Etcd, kv};
 pub use error::EtcdError;
 pub use moving::Move;

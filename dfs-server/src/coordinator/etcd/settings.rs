@@ -73,6 +73,7 @@ impl fmt::Debug for EtcdSettings {
     }
 }
 
+#[cfg(test)]
 impl EtcdSettings {
     /// Plain connections to these endpoints.
     pub fn plain(endpoints: Vec<String>) -> EtcdSettings {

@@ -1,7 +1,8 @@
 //! The authority on a real etcd: volumes, elections, reigns that end, coordinators that see one another.
 
+use super::cluster::JoinError;
 use super::trial::{Proxy, Trial};
-use super::{Etcd, EtcdAuthority, EtcdSettings, JoinError, join};
+use super::{Etcd, EtcdAuthority, EtcdSettings, join};
 use crate::coordinator::authority::{Authority, AuthorityError, Leader, Reign, VolumeState};
 use crate::coordinator::recovery::first_record;
 use dfs_core::ids::{Index, VolumeId};
