@@ -20,6 +20,8 @@ pub struct Mount {
     source: String,
     options: String,
     log: PathBuf,
+    /// What the client logs, when not the usual.
+    filter: Option<String>,
     node: Option<Node>,
     process: Option<Process>,
 }
@@ -49,6 +51,7 @@ impl Mount {
             source,
             options: options.into(),
             log,
+            filter: None,
             node: cluster.network.as_ref().map(|network| network.node(name)),
             process: None,
         };
@@ -68,6 +71,12 @@ impl Mount {
         self.process.as_mut().expect("the mount's client runs")
     }
 
+    /// Mounts anew with a client that logs what the filter says.
+    pub fn log_as(&mut self, filter: &str) {
+        self.filter = Some(filter.into());
+        self.remount();
+    }
+
     /// Starts the client and waits until the mount answers.
     pub fn mount(&mut self) {
         let mut command = Command::new(programs::dfs());
@@ -75,6 +84,9 @@ impl Mount {
             .args(["mount", "-f", &self.source])
             .arg(&self.point)
             .args(["-o", &self.options]);
+        if let Some(filter) = &self.filter {
+            command.env("DFS_LOG", filter);
+        }
         if let Some(node) = &self.node {
             node.enter(&mut command);
         }

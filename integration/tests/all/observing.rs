@@ -105,8 +105,6 @@ fn lines_with(log: &str, id: &str) -> usize {
 
 #[test]
 fn one_write_is_found_by_its_id_in_the_logs_of_all_that_carried_it() {
-    // SAFETY: nextest runs each test in a process of its own, and nothing here reads the environment meanwhile.
-    unsafe { std::env::set_var("DFS_LOG", "info,dfs_client=debug,dfs_fuse=debug") };
     let room = Room::new();
     let mut setup = Setup::default();
     let loud = ["--log-level", "debug"].map(String::from);
@@ -114,6 +112,7 @@ fn one_write_is_found_by_its_id_in_the_logs_of_all_that_carried_it() {
     setup.datanode_flags.extend(loud);
     let mut cluster = Cluster::with(room.path(), &setup);
     let mut mount = Mount::with(&cluster, room.path(), "mnt", "", "allow_other,slow-call=1ms");
+    mount.log_as("info,dfs_client=debug,dfs_fuse=debug");
     write_durably(&mount.join("f"), b"followed to the disk");
     let log = mount.process().log();
     let upload = log
