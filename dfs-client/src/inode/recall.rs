@@ -10,6 +10,7 @@ use crate::wait::Patience;
 use dfs_core::ids::Ino;
 use dfs_core::types::LeaseMode;
 use parking_lot::{Mutex, RwLock};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -25,9 +26,9 @@ const OPEN_ROUNDS: usize = 3;
 /// When a local call on the inode waits for another client, the kernel may hold the very lock that dropping a name
 /// needs, and that client may be waiting for us. Then, or after so long, all names are dropped at once, without it.
 const NAMES_PATIENCE: Duration = Duration::from_millis(100);
-/// The same for the last page of a write that waits: if the kernel holds it then, it was not there before, and is
-/// shown to nobody until the write is answered.
-const PAGES_PATIENCE: Duration = Duration::from_millis(100);
+/// The same for the page of a write that waits: if the kernel is seen waiting for it so many times, the page is locked,
+/// was not there before, and is shown to nobody until the write is answered.
+const ASLEEP_LOOKS: usize = 4;
 /// With calls that wait, pages are dropped for no longer than this: one that a mapping has made dirty under a shared
 /// lease waits for a lease that may wait for us, and so may the next.
 const PAGES_BOUND: Duration = Duration::from_millis(500);
@@ -249,11 +250,8 @@ impl Recaller {
                 return;
             };
             loop {
-                if !matches!(ended.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout)) {
-                    if !unsure.is_empty() {
-                        self.invalidate(inode, Vec::new(), unsure, PAGES_PATIENCE);
-                    }
-                    return;
+                if !matches!(ended.told.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout)) {
+                    return self.empty_unsure(inode, unsure, until);
                 }
                 if Instant::now() >= bound {
                     return;
@@ -263,6 +261,23 @@ impl Recaller {
                     break;
                 }
             }
+        }
+    }
+
+    /// Pages that were there before go at once; one that is locked keeps the thread in the kernel.
+    fn empty_unsure(&self, inode: &Arc<Inode>, unsure: Vec<(u64, u64)>, until: Instant) {
+        if unsure.is_empty() {
+            return;
+        }
+        let Some(ended) = self.begin(inode, Vec::new(), unsure) else {
+            return;
+        };
+        let mut asleep = 0;
+        while asleep < ASLEEP_LOOKS && Instant::now() < until {
+            if !matches!(ended.told.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout)) {
+                return;
+            }
+            asleep = if ended.is_asleep() { asleep + 1 } else { 0 };
         }
     }
 
@@ -281,18 +296,21 @@ impl Recaller {
         wait: Duration,
     ) -> bool {
         self.begin(inode, names, parts)
-            .is_none_or(|ended| !matches!(ended.recv_timeout(wait), Err(RecvTimeoutError::Timeout)))
+            .is_none_or(|ended| !matches!(ended.told.recv_timeout(wait), Err(RecvTimeoutError::Timeout)))
     }
 
     /// `None` when there is nothing to wait for.
-    fn begin(&self, inode: &Arc<Inode>, names: Vec<Vec<u8>>, parts: Vec<(u64, u64)>) -> Option<Receiver<()>> {
+    fn begin(&self, inode: &Arc<Inode>, names: Vec<Vec<u8>>, parts: Vec<(u64, u64)>) -> Option<Ended> {
         let kernel = self.kernel.read().clone()?;
         if inode.state.lock().lookups == 0 {
             return None;
         }
         let ino = inode.ino;
-        let (done, ended) = channel();
+        let (done, told) = channel();
+        let thread = Arc::new(Mutex::new(None));
+        let me = thread.clone();
         let deed = move || {
+            *me.lock() = std::fs::read_link("/proc/thread-self").ok();
             for name in &names {
                 kernel.invalidate_entry(ino, name);
             }
@@ -301,12 +319,29 @@ impl Recaller {
             }
             let _ = done.send(());
         };
-        let thread = std::thread::Builder::new().name("dfs-invalidate".to_string());
-        if let Err(error) = thread.spawn(deed) {
+        let builder = std::thread::Builder::new().name("dfs-invalidate".to_string());
+        if let Err(error) = builder.spawn(deed) {
             tracing::error!(%error, "no thread to invalidate the kernel's caches");
             return None;
         }
-        Some(ended)
+        Some(Ended { told, thread })
+    }
+}
+
+/// An invalidation under way.
+struct Ended {
+    told: Receiver<()>,
+    /// Its thread, below /proc.
+    thread: Arc<Mutex<Option<PathBuf>>>,
+}
+
+impl Ended {
+    /// Whether its thread waits in the kernel, and not for its turn on a processor.
+    fn is_asleep(&self) -> bool {
+        let thread = self.thread.lock().clone();
+        let stat = thread
+            .and_then(|thread| std::fs::read_to_string(Path::new("/proc").join(thread).join("stat")).ok());
+        stat.is_some_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" D")))
     }
 }
 

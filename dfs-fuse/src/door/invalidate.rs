@@ -36,8 +36,9 @@ impl Invalidate {
     }
 
     fn tell(&self, notice: Notice) {
-        // Logged where it happened; a kernel that refuses leaves nothing else to do here.
-        let _ = self.notifier.and_wait([notice]);
+        if let Err(error) = self.notifier.write_here(&notice) {
+            tracing::error!(%error, "the kernel refused a notification");
+        }
     }
 }
 
@@ -67,6 +68,6 @@ impl KernelCache for Invalidate {
     }
 
     fn drop_all_names(&self) -> bool {
-        self.epoch && !self.mounted_below() && self.notifier.drop_all_names().is_ok()
+        self.epoch && !self.mounted_below() && self.notifier.write_here(&Notice::Epoch).is_ok()
     }
 }

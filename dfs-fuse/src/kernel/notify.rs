@@ -17,7 +17,7 @@ use super::device::Device;
 const QUEUE: usize = 8192;
 
 /// Notices being written at once; each may wait for a lock of its own inode, until a call that holds it is answered.
-const THREADS: usize = 32;
+const THREADS: usize = 8;
 
 /// One thing for the kernel to drop, or to learn.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,9 +66,12 @@ impl Notifier {
         Ok(Notifier { queue, device })
     }
 
-    /// Has every name looked up again; written by the calling thread, since the kernel takes no lock for it.
-    pub fn drop_all_names(&self) -> io::Result<()> {
-        write(&self.device, &Notice::Epoch)
+    /// Writes it in the calling thread, which serves no request and may wait in the kernel.
+    pub fn write_here(&self, notice: &Notice) -> io::Result<()> {
+        match write(&self.device, notice) {
+            Err(e) if unknown_or_gone(&e) => Ok(()),
+            other => other,
+        }
     }
 
     pub fn submit(&self, notice: Notice) {
