@@ -57,6 +57,7 @@ fn work(dir: &Path, name: &str, stop: &AtomicBool) -> Lived {
     lived
 }
 
+// S60
 #[test]
 fn orderly_restarts_of_every_server_are_no_error_and_no_long_wait() {
     let mut scene = Scene::new();
@@ -125,6 +126,7 @@ fn orderly_restarts_of_every_server_are_no_error_and_no_long_wait() {
     scene.cluster.assert_clean();
 }
 
+// S60
 #[test]
 fn a_mount_told_to_stop_saves_what_was_written() {
     let mut scene = Scene::new();

@@ -55,7 +55,7 @@ fn check(mount: &Path) {
     }
 }
 
-// S41
+// S43
 #[test]
 fn a_log_moves_to_etcd_whole_and_the_directory_is_not_used_alone_again() {
     let mut setup = Setup::default();
@@ -124,7 +124,7 @@ fn a_log_moves_to_etcd_whole_and_the_directory_is_not_used_alone_again() {
     patience::until_true("dfs fsck finds nothing wrong", LIMIT, clean);
 }
 
-// S42
+// S44
 #[test]
 fn a_log_longer_than_the_quota_passes_and_an_etcd_filled_by_others_clears_itself() {
     let quota = QUOTA.to_string();

@@ -103,6 +103,7 @@ fn lines_with(log: &str, id: &str) -> usize {
     log.lines().filter(|line| line.contains(id)).count()
 }
 
+// S61
 #[test]
 fn one_write_is_found_by_its_id_in_the_logs_of_all_that_carried_it() {
     let room = Room::new();
