@@ -163,7 +163,7 @@ fn lose(cluster: &mut Cluster, which: usize) {
     assert!(plan["bytes"].as_u64().unwrap() > 0, "{plan}");
 }
 
-// S41
+// S45
 #[test]
 fn nodes_that_die_are_replaced_and_nodes_that_join_are_filled() {
     const FILES: u8 = 12;
@@ -210,7 +210,7 @@ fn nodes_that_die_are_replaced_and_nodes_that_join_are_filled() {
     assert_readable(mount.path(), FILES);
 }
 
-// S42
+// S46
 #[test]
 fn a_node_is_drained_and_removed_while_in_use_and_the_coordinator_dies() {
     const FILES: u8 = 10;
@@ -272,7 +272,7 @@ fn a_node_is_drained_and_removed_while_in_use_and_the_coordinator_dies() {
     patience::until_true("a removed node is not let in", HEALED, turned_away);
 }
 
-// S41
+// S45
 #[test]
 fn a_dead_node_that_comes_back_is_taken_back() {
     const FILES: u8 = 6;
