@@ -7,6 +7,7 @@ mod install;
 mod lint;
 mod packages;
 mod shell;
+mod sim;
 mod test;
 mod tidy;
 mod tools;
@@ -43,6 +44,8 @@ enum Command {
         /// Only tests whose name contains one of these
         filter: Vec<String>,
     },
+    /// Live through the coordinator's simulation, seed after seed
+    Sim(sim::SimArgs),
     /// Check the rules of the house: edges, sizes, words, purity, promises
     Tidy,
     /// `cargo fmt --check` and clippy without a warning
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Down(args) => up::down(&args),
         Command::Install { bin_dir } => install::run(&bin_dir),
         Command::Test { filter } => test::run(&filter),
+        Command::Sim(args) => sim::run(&args),
         Command::Tidy => tidy::run(),
         Command::Lint => lint::run(),
         Command::Bench(args) => bench::run(&args),

@@ -254,6 +254,7 @@ fn requests(
         resume,
         leases,
         locks,
+        stream: number,
     };
     let hello = v1::ClientMessage {
         message: Some(v1::client_message::Message::Hello(hello)),

@@ -16,6 +16,8 @@ pub mod move_log;
 mod recovery;
 mod services;
 mod settings;
+#[cfg(test)]
+mod simulation;
 mod space;
 mod state;
 mod workers;

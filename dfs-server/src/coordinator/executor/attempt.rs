@@ -2,6 +2,7 @@
 //! or park it until the leases in its way are gone.
 
 use super::parked::{Caller, Pending};
+use super::rules::Rule;
 use super::{Executor, Fault};
 use crate::coordinator::limits::NODES_WAIT;
 use dfs_core::error::FsError;
@@ -58,6 +59,7 @@ impl Executor {
             return Ok(());
         }
         if let Some(grace) = &self.grace
+            && !self.breaks(Rule::Grace)
             && !grace.only(me)
             && !self.covered(me, &execution.reads, &execution.writes)
         {
@@ -109,7 +111,8 @@ impl Executor {
         for file in &commit.files {
             // A file that is gone is skipped by the commit itself.
             let held = self.leases.mode(me, file.ino) == LeaseMode::Exclusive;
-            if !held && self.view.get(&dfs_core::keys::inode(file.ino))?.is_some() {
+            let needed = !self.breaks(Rule::LeaseForCommit);
+            if needed && !held && self.view.get(&dfs_core::keys::inode(file.ino))?.is_some() {
                 return Ok(Some(FsError::Stale));
             }
         }
@@ -122,6 +125,8 @@ impl Executor {
         if changed {
             self.consume_ino(&execution);
             self.add_effects(&execution.effects);
+            #[cfg(test)]
+            self.note_executed(&pending, &execution);
             self.tell_holders(pending.caller.session(), &pending.op, &execution.effects);
         }
         let index = if changed {
@@ -143,6 +148,21 @@ impl Executor {
             }
             Caller::Session { id, op_id } => self.answer(id, op_id, &pending.op, execution, index),
         }
+    }
+
+    #[cfg(test)]
+    fn note_executed(&mut self, pending: &Pending, execution: &Execution) {
+        self.trace.push(crate::coordinator::simulation::Executed {
+            session: pending.caller.session(),
+            op_id: match pending.caller {
+                Caller::Session { op_id, .. } => op_id,
+                Caller::Own(_) => 0,
+            },
+            op: pending.op.clone(),
+            result: execution.result.clone(),
+            rows: execution.effects.rows.clone(),
+            index: self.batch.index,
+        });
     }
 
     fn consume_ino(&mut self, execution: &Execution) {

@@ -3,6 +3,7 @@
 use super::event::{Body, Call};
 use super::figures::Taken;
 use super::parked::{Caller, Pending};
+use super::rules::Rule;
 use super::{Executor, Fault};
 use crate::coordinator::limits::SESSION_CALLS;
 use dfs_client::observe::request;
@@ -39,10 +40,11 @@ impl Executor {
 
     fn on_call(&mut self, session: SessionId, call: Call) -> Result<(), Fault> {
         let op_id = call.op_id;
+        let repeats = self.breaks(Rule::OneAnswer);
         let Some(own) = self.sessions.get_mut(&session) else {
             return Ok(());
         };
-        if let Some(answered) = own.answered.get(&op_id).cloned() {
+        if let Some(answered) = own.answered.get(&op_id).filter(|_| !repeats).cloned() {
             let op = match &call.body {
                 Body::Op(op) => Some(op),
                 Body::Lock(..) | Body::Wrong => None,

@@ -2,6 +2,7 @@
 //! The executor never waits for a client: one that does not take its messages loses its stream.
 
 use super::figures::Taken;
+use super::rules::Rule;
 use super::session::{Outgoing, Session};
 use super::{Executor, Fault};
 use crate::coordinator::limits::REPLIES_PER_MESSAGE;
@@ -26,8 +27,11 @@ impl Executor {
 
     /// Sends what may leave: nothing once another coordinator may lead.
     pub(super) fn deliver(&mut self) {
-        let (durable, now) = (self.durable, self.now.monotonic);
-        if !self.standing.holds(now) {
+        let (mut durable, now) = (self.durable, self.now.monotonic);
+        if self.breaks(Rule::DurableReply) {
+            durable = self.batch.index;
+        }
+        if !self.standing.holds(now) && !self.breaks(Rule::Standing) {
             return;
         }
         let (sessions, figures) = (&mut self.sessions, &mut self.figures);

@@ -21,6 +21,8 @@ pub struct Greeting {
     pub stream: u64,
     pub client: String,
     pub resume: bool,
+    /// Which of the session's streams it is, as the client counts them; 0: it does not say.
+    pub ordinal: u64,
     pub leases: Vec<(Ino, LeaseMode, bool)>,
     pub locks: Vec<Lock>,
     pub messages: mpsc::Sender<ServerMessage>,

@@ -40,13 +40,20 @@ impl Executor {
         };
         if let Some(session) = self.sessions.get_mut(&id) {
             session.stream = Some(stream);
+            session.ordinal = session.ordinal.max(greeting.ordinal);
             session.heard = now;
             session.outbox.clear();
         }
         let welcome = self.welcome(known);
         self.send(id, index, Outgoing::Message(welcome));
-        if known {
-            self.reclaim(id, &greeting.leases, &greeting.locks)?;
+        if known && !self.reclaim(id, &greeting.leases, &greeting.locks)? {
+            // Its processes go on as if they had the lock: only with everything else taken, too, do they learn.
+            self.refuse(
+                id,
+                Reason::SessionEnded,
+                "a lock of this session was given to another while it was away; begin a new one",
+            );
+            return self.end_session(id);
         }
         tracing::info!(session = %id, resumed = known, leases = greeting.leases.len(), "a client is connected");
         self.no_longer_absent(id);
@@ -59,6 +66,11 @@ impl Executor {
         }
         if greeting.resume && !known {
             return Some((Reason::SessionEnded, "the session has ended; begin a new one"));
+        }
+        let newest = self.sessions.get(&greeting.session).map_or(0, |own| own.ordinal);
+        if greeting.ordinal != 0 && greeting.ordinal < newest {
+            // It lay in a buffer while the client gave it up: what it claims is older than what is known.
+            return Some((Reason::Replaced, "a newer stream of this session came first"));
         }
         if !known && self.sessions.len() >= SESSIONS {
             return Some((
@@ -85,12 +97,13 @@ impl Executor {
 
     /// The table becomes what the client says, as far as it may: within what it held here, or, when this
     /// coordinator is new, beside what others reclaimed. What it claims beyond that it is told to have lost.
+    /// False when a lock that it believes to have is another's now.
     fn reclaim(
         &mut self,
         id: SessionId,
         claims: &[(dfs_core::ids::Ino, LeaseMode, bool)],
         locks: &[dfs_core::lock::Lock],
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         let fresh = self
             .grace
             .as_ref()
@@ -105,8 +118,8 @@ impl Executor {
                 }
             })
             .collect();
-        self.recalls.drop_session(id);
-        let mut freed = self.leases.drop_session(id);
+        let mut freed = self.recalls.drop_session(id);
+        freed.extend(self.leases.drop_session(id));
         for ((ino, mode, open), bound) in claims.iter().zip(bounds) {
             let held = self.leases.set(id, *ino, (*mode).min(bound), *open);
             if held < *mode {
@@ -119,8 +132,10 @@ impl Executor {
             .map(|(ino, ..)| *ino)
             .collect();
         self.tell_nameless(id, &open)?;
+        let mut whole = true;
         for lock in locks {
             if let Err(conflict) = self.locks.set(id, lock) {
+                whole = false;
                 tracing::warn!(session = %id, ino = %lock.ino, holder = %conflict.session,
                     "a lock could not be reclaimed");
             }
@@ -129,6 +144,6 @@ impl Executor {
         for ino in freed {
             self.retry(ino)?;
         }
-        Ok(())
+        Ok(whole)
     }
 }

@@ -55,7 +55,7 @@ impl Executor {
     }
 
     /// From here on the session's calls are refused; its leases and locks are free.
-    fn end_session(&mut self, id: SessionId) -> Result<(), Fault> {
+    pub(super) fn end_session(&mut self, id: SessionId) -> Result<(), Fault> {
         let Some(session) = self.sessions.remove(&id) else {
             return Ok(());
         };
@@ -63,9 +63,9 @@ impl Executor {
             self.put_row(keys::reply(id, OpId(*op_id)), None);
         }
         self.parked.drop_session(id);
-        self.recalls.drop_session(id);
+        let mut freed = self.recalls.drop_session(id);
         self.locks.drop_session(id);
-        let freed = self.leases.drop_session(id);
+        freed.extend(self.leases.drop_session(id));
         let (answer, ended) = oneshot::channel();
         self.own(Op::EndSession { session: id.0 }, answer)?;
         drop(ended);

@@ -24,6 +24,7 @@ mod promises;
 mod recall;
 mod reload;
 mod repeat;
+mod rules;
 mod session;
 mod status;
 #[cfg(test)]
@@ -33,6 +34,8 @@ mod tick;
 pub use cluster::set_to_wire;
 pub use event::{Beat, Body, Call, Event, Greeting, Moved, Outcome, Process};
 pub use nodes::Order;
+#[cfg(test)]
+pub use rules::Rule;
 pub use status::{NodeFigures, Status};
 
 use super::Settings;
@@ -122,6 +125,11 @@ pub struct Executor {
     disk_low: Arc<AtomicBool>,
     last_tick: Instant,
     stopping: bool,
+    /// What was executed with effects since the simulation last looked.
+    #[cfg(test)]
+    pub trace: Vec<super::simulation::Executed>,
+    #[cfg(test)]
+    broken: Option<Rule>,
 }
 
 impl Executor {
@@ -158,6 +166,10 @@ impl Executor {
             waiting: Vec::new(),
             last_tick: now.monotonic,
             stopping: false,
+            #[cfg(test)]
+            trace: Vec::new(),
+            #[cfg(test)]
+            broken: None,
             settings,
             inbox,
             writer,

@@ -39,8 +39,17 @@ impl Recalls {
         self.open.remove(&(session, ino));
     }
 
-    pub fn drop_session(&mut self, session: SessionId) {
-        self.open.retain(|(whose, _), _| *whose != session);
+    /// Forgets what the session was asked for: the inodes, on which somebody may wait for its answers.
+    pub fn drop_session(&mut self, session: SessionId) -> Vec<Ino> {
+        let asked: Vec<Ino> = self
+            .open
+            .range((session, Ino(0))..=(session, Ino(u64::MAX)))
+            .map(|((_, ino), _)| *ino)
+            .collect();
+        for ino in &asked {
+            self.open.remove(&(session, *ino));
+        }
+        asked
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, Ino, &Recall)> {

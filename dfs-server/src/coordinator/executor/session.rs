@@ -33,6 +33,8 @@ pub struct Session {
     pub client: String,
     pub stream: Option<Stream>,
     pub heard: Instant,
+    /// The newest of the client's streams that was presented here, as the client counts them.
+    pub ordinal: u64,
     /// The client has all answers to changes below this.
     pub acked_below: u64,
     pub answered: BTreeMap<u64, Answered>,
@@ -61,6 +63,7 @@ impl Session {
             client,
             stream: None,
             heard: now,
+            ordinal: 0,
             acked_below: 0,
             answered: BTreeMap::new(),
             executing: BTreeMap::new(),

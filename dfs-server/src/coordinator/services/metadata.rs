@@ -150,6 +150,7 @@ fn greet(
         stream: NEXT_STREAM.fetch_add(1, Ordering::Relaxed),
         client,
         resume: hello.resume,
+        ordinal: hello.stream,
         leases,
         locks,
         messages,

@@ -111,6 +111,7 @@ impl Client {
             stream,
             client: "test".into(),
             resume,
+            ordinal: 0,
             leases,
             locks: Vec::new(),
             messages: sender,

@@ -1,0 +1,35 @@
+//! Rules of the executor that a simulation breaks on purpose, to see that its checkers notice. Outside of tests
+//! nothing can break them.
+
+use super::Executor;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// A commit needs the exclusive lease on each file.
+    LeaseForCommit,
+    /// A reply leaves when what it tells is durable.
+    DurableReply,
+    /// After a start nothing conflicts with leases that are not known yet.
+    Grace,
+    /// An answered call is not executed again, whoever leads.
+    OneAnswer,
+    /// Nothing leaves when another may lead.
+    Standing,
+}
+
+impl Executor {
+    pub(super) fn breaks(&self, rule: Rule) -> bool {
+        #[cfg(test)]
+        return self.broken == Some(rule);
+        #[cfg(not(test))]
+        {
+            let _ = rule;
+            false
+        }
+    }
+
+    #[cfg(test)]
+    pub fn break_rule(&mut self, rule: Rule) {
+        self.broken = Some(rule);
+    }
+}

@@ -1,0 +1,168 @@
+//! Rows against the reference: of each record's chunks when it becomes durable, and of everything at the end,
+//! when nothing may wait, lack or be left over.
+
+use super::messages::sha256;
+use super::tally::Check;
+use super::truth::BLOCK;
+use super::workers::scan;
+use super::world::World;
+use dfs_core::ids::{ChunkId, Ino};
+use dfs_core::keys::{self, Key};
+use dfs_core::record::Record;
+use dfs_core::rows::{ChunkRow, DentryRow, ExtentRow, InodeRow};
+use dfs_core::view::MemoryView;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl World {
+    /// New chunks are on the disks of all members that are not known to lack them.
+    pub fn check_record(&mut self, record: &Record) {
+        for (key, value) in &record.rows {
+            let (id, value) = match (keys::parse(key), value) {
+                (Some(Key::Chunk(id)), Some(value)) => (id, value),
+                (Some(Key::Garbage(id)), Some(_)) => {
+                    self.truth.garbage.entry(id).or_insert(self.now);
+                    continue;
+                }
+                _ => continue,
+            };
+            let Ok(row) = ChunkRow::decode(key, value) else {
+                return self.fail(format!("Model: the row of chunk {id} does not decode"));
+            };
+            self.tally.check(Check::ReferencedChunk);
+            let good = |node: &usize| {
+                self.datanodes[*node].chunks.get(&id).is_some_and(|stored| {
+                    stored.durable && (stored.corrupt || sha256(&stored.content) == row.sha256)
+                })
+            };
+            let holders = self.truth.holders(id);
+            if let Some(node) = holders.iter().find(|node| !good(node)) {
+                return self.fail(format!(
+                    "ReferencedChunk: metadata counts on chunk {id} at datanode {node}, which has it not on disk"
+                ));
+            }
+        }
+    }
+
+    /// Everything that must be so when the last fault is long over. The first thing that is not.
+    pub fn check_end(&mut self) -> Result<(), String> {
+        self.tally.check(Check::Converges);
+        let view = MemoryView {
+            rows: self.truth.rows.clone(),
+            ..MemoryView::default()
+        };
+        let left = [
+            ("missing copies", keys::prefix::missing()),
+            ("garbage", keys::prefix::garbage()),
+            ("orphans", keys::prefix::orphans()),
+            ("content to purge", keys::prefix::purges()),
+            ("sessions", keys::prefix::sessions()),
+            ("chunk ranges", keys::prefix::ranges()),
+        ];
+        for (what, range) in left {
+            let rows = scan(&view, &range, |key, _| Some(key));
+            if let Some(key) = rows.first() {
+                return Err(format!("Converges: {} {what} are left, as {key:?}", rows.len()));
+            }
+        }
+        self.check_copies(&view)?;
+        self.check_names(&view)?;
+        let mut checker = dfs_core::check::Checker::new();
+        for (key, value) in &self.truth.rows {
+            checker.feed(key, value);
+        }
+        match checker.finish().first() {
+            Some(problem) => Err(format!("Model: fsck says {problem:?}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Every member has a good copy of every chunk, and nobody has anything else.
+    fn check_copies(&self, view: &MemoryView) -> Result<(), String> {
+        let chunks: BTreeMap<ChunkId, ChunkRow> =
+            scan(view, &keys::prefix::chunks(), |key, value| match key {
+                Key::Chunk(id) => Some((id, ChunkRow::decode(&[], value).ok()?)),
+                _ => None,
+            })
+            .into_iter()
+            .collect();
+        for (id, row) in &chunks {
+            for node in self.truth.holders(*id) {
+                let good = self.datanodes[node].chunks.get(id).is_some_and(|stored| {
+                    !stored.corrupt && stored.durable && sha256(&stored.content) == row.sha256
+                });
+                // Rot that nobody has read yet is scrub's to find.
+                let rotten = self.datanodes[node]
+                    .chunks
+                    .get(id)
+                    .is_some_and(|stored| stored.corrupt);
+                if !good && !rotten {
+                    return Err(format!(
+                        "Converges: datanode {node} has no good copy of chunk {id}"
+                    ));
+                }
+            }
+        }
+        for (node, datanode) in self.datanodes.iter().enumerate() {
+            if let Some(id) = datanode.chunks.keys().find(|id| !chunks.contains_key(id)) {
+                return Err(format!("Converges: chunk {id} is left on datanode {node}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Names, inodes and content are those of the reference.
+    fn check_names(&self, view: &MemoryView) -> Result<(), String> {
+        let dentries: BTreeMap<Vec<u8>, u64> =
+            scan(view, &keys::prefix::dentries(), |key, value| match key {
+                Key::Dentry { name, .. } => Some((name, DentryRow::decode(&[], value).ok()?.ino.0)),
+                _ => None,
+            })
+            .into_iter()
+            .collect();
+        let names = self.truth.names();
+        if dentries != names {
+            return Err(format!(
+                "Model: the names are {dentries:?}, the reference has {names:?}"
+            ));
+        }
+        let inodes: BTreeMap<Ino, InodeRow> = scan(view, &keys::prefix::inodes(), |key, value| match key {
+            Key::Inode(ino) => Some((ino, InodeRow::decode(&[], value).ok()?)),
+            _ => None,
+        })
+        .into_iter()
+        .collect();
+        let named: BTreeSet<Ino> = names.values().map(|ino| Ino(*ino)).chain([Ino::ROOT]).collect();
+        if let Some(ino) = inodes.keys().find(|ino| !named.contains(ino)) {
+            return Err(format!("Model: inode {ino} has no name"));
+        }
+        for (ino, row) in &inodes {
+            let extents = scan(
+                view,
+                &keys::prefix::extents(*ino, row.content),
+                |key, value| match key {
+                    Key::Extent { end, .. } => ExtentRow::decode(&[], value).ok()?.extent(end),
+                    _ => None,
+                },
+            );
+            let mut blocks = BTreeMap::new();
+            for extent in extents {
+                let content = self.truth.content.get(&extent.chunk);
+                for block in 0..extent.len / BLOCK {
+                    let place = (u64::from(extent.chunk_offset) / BLOCK + block) as usize;
+                    let tag = content
+                        .and_then(|content| content.get(place))
+                        .copied()
+                        .unwrap_or(u64::MAX);
+                    blocks.insert(extent.offset / BLOCK + block, tag);
+                }
+            }
+            let expected = self.truth.blocks(*ino);
+            if blocks != expected {
+                return Err(format!(
+                    "Model: inode {ino} holds {blocks:?}, the reference has {expected:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}

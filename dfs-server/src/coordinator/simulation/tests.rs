@@ -1,0 +1,167 @@
+//! What every run of the tests lives through: a set of seeds in which every fault and every checker fires, rules
+//! broken on purpose that must be noticed, and seeds that once found something. `cargo xtask sim` sets the
+//! environment for long runs.
+
+use super::*;
+use crate::coordinator::executor::Rule;
+use std::time::Duration;
+
+/// Seeds of one run of the tests, in parts that can run beside one another.
+const PARTS: u64 = 4;
+const SEEDS_OF_PART: u64 = 50;
+/// A broken rule is noticed within so many seeds.
+const BROKEN_SEEDS: u64 = 200;
+/// The first seed and the minutes of a long run; a single seed when there are no minutes.
+const SEED: &str = "DFS_SIM_SEED";
+const MINUTES: &str = "DFS_SIM_MINUTES";
+/// Between two lines of a long run.
+const REPORT: Duration = Duration::from_secs(10);
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn hold(seed: u64) -> Tally {
+    match run(seed, None) {
+        Ok(tally) => tally,
+        Err(violation) => panic!(
+            "seed {seed}: {}\n{}\nseed {seed}: {}",
+            violation.reason, violation.history, violation.reason
+        ),
+    }
+}
+
+fn part(part: u64) {
+    let mut tally = Tally::default();
+    for seed in (0..SEEDS_OF_PART).map(|seed| seed * PARTS + part) {
+        tally.add(&hold(seed));
+    }
+    println!("{SEEDS_OF_PART} seeds: {tally}");
+    assert!(tally.idle().is_empty(), "never fired: {:?}", tally.idle());
+}
+
+#[test]
+fn seeds_hold_and_everything_fires_1() {
+    part(0);
+}
+
+#[test]
+fn seeds_hold_and_everything_fires_2() {
+    part(1);
+}
+
+#[test]
+fn seeds_hold_and_everything_fires_3() {
+    part(2);
+}
+
+#[test]
+fn seeds_hold_and_everything_fires_4() {
+    part(3);
+}
+
+/// `cargo xtask sim`: for as long as asked, from the seed that is asked; without it, a handful that no part has.
+#[test]
+fn a_long_run_holds() {
+    let first = number(SEED).unwrap_or(PARTS * SEEDS_OF_PART);
+    let minutes = number(MINUTES);
+    let time = minutes.map(|minutes| Duration::from_secs(60 * minutes));
+    let seeds = if number(SEED).is_some() { 1 } else { PARTS };
+    let begun = Instant::now();
+    let (mut tally, mut told, mut count) = (Tally::default(), begun, 0);
+    for seed in first.. {
+        let on = time.map_or(count < seeds, |time| begun.elapsed() < time);
+        if !on {
+            break;
+        }
+        tally.add(&hold(seed));
+        count += 1;
+        if told.elapsed() > REPORT {
+            told = Instant::now();
+            println!("seed {seed}, {count} seeds without a violation");
+        }
+    }
+    println!("{count} seeds from {first}: {tally}");
+    assert!(count > 0);
+}
+
+/// The same seed is the same world, to the last count.
+#[test]
+fn a_seed_reproduces_everything() {
+    for seed in 0..3 {
+        assert_eq!(hold(seed).to_string(), hold(seed).to_string());
+    }
+}
+
+/// Some seed notices the broken rule, and by one of the checkers whose it is.
+fn noticed(broken: Broken, checkers: &[&str]) {
+    for seed in 0..BROKEN_SEEDS {
+        if let Err(violation) = run(seed, Some(broken)) {
+            println!("{broken:?}: seed {seed}: {}", violation.reason);
+            let right = checkers.iter().any(|name| violation.reason.starts_with(name));
+            assert!(
+                right,
+                "{broken:?} was noticed by another checker: {}",
+                violation.reason
+            );
+            return;
+        }
+    }
+    panic!("{broken:?} was not noticed in {BROKEN_SEEDS} seeds");
+}
+
+#[test]
+fn a_commit_without_a_lease_is_noticed() {
+    noticed(
+        Broken::Executor(Rule::LeaseForCommit),
+        &["WriteOrder", "ExclusiveLease"],
+    );
+}
+
+#[test]
+fn a_reply_before_it_is_durable_is_noticed() {
+    noticed(Broken::Executor(Rule::DurableReply), &["Durable"]);
+}
+
+#[test]
+fn grants_during_grace_are_noticed() {
+    noticed(Broken::Executor(Rule::Grace), &["ExclusiveLease", "CachedRead"]);
+}
+
+#[test]
+fn a_call_that_is_executed_again_is_noticed() {
+    noticed(Broken::Executor(Rule::OneAnswer), &["AtMostOnce"]);
+}
+
+#[test]
+fn answers_of_a_deposed_leader_are_noticed() {
+    noticed(
+        Broken::Executor(Rule::Standing),
+        &["ServedRead", "CachedRead", "ExclusiveLease"],
+    );
+}
+
+#[test]
+fn a_log_without_fencing_is_noticed() {
+    noticed(Broken::UnfencedLog, &["OldTerm"]);
+}
+
+#[test]
+fn deletions_of_an_old_term_are_noticed() {
+    noticed(Broken::OldTerms, &["OldTerm"]);
+}
+
+#[test]
+fn chunks_of_living_sessions_taken_for_orphans_are_noticed() {
+    noticed(Broken::LivingRanges, &["ReferencedChunk"]);
+}
+
+#[test]
+fn garbage_without_quarantine_is_noticed() {
+    noticed(Broken::NoQuarantine, &["Quarantine"]);
+}
+
+#[test]
+fn leases_trusted_by_arrival_are_noticed() {
+    noticed(Broken::TrustOnArrival, &["ExclusiveLease", "CachedRead"]);
+}
