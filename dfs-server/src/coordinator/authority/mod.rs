@@ -3,11 +3,15 @@
 //! knows records only as what a log holds.
 
 mod embedded;
+#[cfg(test)]
+mod memory;
 mod standing;
 #[cfg(test)]
 mod tests;
 
 pub use embedded::{Embedded, volume_dir};
+#[cfg(test)]
+pub use memory::{Memory, World};
 pub use standing::Standing;
 
 use super::log::{LogError, MetadataLog};

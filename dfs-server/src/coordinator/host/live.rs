@@ -48,6 +48,8 @@ enum End {
     /// The volume was deleted.
     Gone,
     Deposed,
+    /// The log does not reach back to what is here, but there are others to ask.
+    Behind,
     Failed(Fatal),
 }
 
@@ -104,6 +106,7 @@ impl Life {
                         "another coordinator leads the volume, or will"
                     );
                 }
+                End::Behind => self.catch_up().await?,
                 // Among others it tries again: what failed may be etcd, or a checkpoint that a peer has.
                 End::Failed(fatal)
                     if self.hosted.volumes().len() <= 1 && self.hosted.authority().is_alone() =>
@@ -213,7 +216,12 @@ impl Life {
                 tracing::warn!(volume = self.entry.name, %error, "following ended");
                 stood
             }
-            Err(error) => Stood::Failed(error.to_string()),
+            Err(error) => {
+                if let Stood::Elected(reign) = stood {
+                    reign.standing.end();
+                }
+                Stood::Failed(error.to_string())
+            }
         }
     }
 
@@ -243,7 +251,10 @@ impl Life {
         let standing = reign.standing.clone();
         let store = match self.store().await {
             Ok(store) => store,
-            Err(fatal) => return End::Failed(fatal),
+            Err(fatal) => {
+                standing.end();
+                return End::Failed(fatal);
+            }
         };
         let settings = self.hosted.settings_of(&self.entry);
         let (init, disk_low) = (self.init, self.hosted.0.disk_low.clone());
@@ -255,11 +266,21 @@ impl Life {
                 tracing::warn!(volume = self.entry.name, %error, "the reign was over before it began");
                 End::Deposed
             }
+            Ok(Err(error)) if self.is_left_behind(&error) => {
+                tracing::warn!(volume = self.entry.name, %error, "others must lead until a checkpoint is fetched");
+                End::Behind
+            }
             Ok(Err(error)) => End::Failed(Fatal(error.to_string())),
             Err(error) => End::Failed(Fatal::io("recovery failed", error)),
         };
         standing.end();
         end
+    }
+
+    /// Records were trimmed that the store lacks, and another coordinator may have a checkpoint.
+    fn is_left_behind(&self, error: &StartError) -> bool {
+        let unreachable = matches!(error, StartError::Recovery(RecoveryError::Unreachable { .. }));
+        unreachable && !self.hosted.authority().peers().borrow().is_empty()
     }
 
     async fn serve(&mut self, led: Led) -> End {
@@ -367,8 +388,6 @@ fn is_fenced(fault: &Fault) -> bool {
 fn was_fenced(error: &StartError) -> bool {
     match error {
         StartError::Recovery(RecoveryError::Log(LogError::Fenced { .. })) => true,
-        // Records were trimmed between following and leading: the next attempt fetches a checkpoint first.
-        StartError::Recovery(RecoveryError::Unreachable { .. }) => false,
         StartError::Fault(fault) => is_fenced(fault),
         _ => false,
     }

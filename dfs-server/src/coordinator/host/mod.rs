@@ -7,6 +7,8 @@ mod follow;
 mod lead;
 mod live;
 mod supervise;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 pub use lead::Handle;
