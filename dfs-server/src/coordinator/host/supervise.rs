@@ -7,6 +7,7 @@ use super::{Hosted, live};
 use crate::config::Fatal;
 use dfs_core::ids::VolumeId;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
@@ -89,9 +90,9 @@ async fn supervise(hosted: Hosted, init: bool, mut stop: watch::Receiver<bool>) 
         let named = volumes.borrow_and_update().clone();
         for entry in named.iter() {
             hosted.knows(entry);
-            if !stops.contains_key(&entry.number) {
+            if let Entry::Vacant(place) = stops.entry(entry.number) {
                 let (tell, told) = watch::channel(false);
-                stops.insert(entry.number, tell);
+                place.insert(tell);
                 let (hosted, entry) = (hosted.clone(), entry.clone());
                 let number = entry.number;
                 lives.spawn(async move { (number, live::run(hosted, entry, init, told).await) });
