@@ -44,6 +44,8 @@ const INVALIDATE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Answers to the kernel are written at once; one that was not after so long belongs to a request that has died.
 const ARRIVAL: Duration = Duration::from_secs(1);
 
+/// Offsets and lengths; a length of 0 goes to the end.
+type Parts = Vec<(u64, u64)>;
 /// All pages of a file.
 const WHOLE: (u64, u64) = (0, 0);
 
@@ -346,7 +348,7 @@ impl Ended {
 }
 
 /// The parts of a file between pages that calls wait with, and those of the pages that may not be locked.
-fn apart(waits: &mut Vec<PageWait>) -> (Vec<(u64, u64)>, Vec<(u64, u64)>) {
+fn apart(waits: &mut Vec<PageWait>) -> (Parts, Parts) {
     waits.sort_unstable();
     waits.dedup();
     let (mut parts, mut from) = (Vec::new(), 0);

@@ -206,9 +206,9 @@ impl<'a> HeldPages<'a> {
     fn of_write(handle: &'a Handle, offset: u64, end: u64, written_back: bool) -> HeldPages<'a> {
         let (from, end) = if written_back {
             (offset, end)
-        } else if end % PAGE != 0 {
+        } else if !end.is_multiple_of(PAGE) {
             (end - end % PAGE, end)
-        } else if offset % PAGE != 0 {
+        } else if !offset.is_multiple_of(PAGE) {
             (offset, offset.next_multiple_of(PAGE))
         } else {
             (end, end)
