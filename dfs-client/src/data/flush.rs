@@ -294,7 +294,11 @@ impl Data {
         if was_there && lost.is_none() {
             state.content.error = None;
         }
-        self.give_back_unneeded(&mut state.content);
+        let (quota, bytes) = state.content.unneeded();
+        match lost {
+            None => self.caches.promises.use_up(quota, bytes),
+            Some(_) => self.caches.promises.give_back(quota, bytes),
+        }
         drop(state);
         if was_there {
             self.caches.budget.give_back(part.flight.bytes);

@@ -61,6 +61,16 @@ impl Promises {
         }
     }
 
+    /// A commit has used them up: they are neither needed nor promised any more.
+    pub fn use_up(&self, quota: Ino, bytes: u64) {
+        if bytes > 0
+            && let Some(account) = self.accounts.lock().get_mut(&quota)
+        {
+            account.used = account.used.saturating_sub(bytes);
+            account.promised = account.promised.saturating_sub(bytes);
+        }
+    }
+
     /// Has at least so many unused bytes promised; refused when the quota has no room for them.
     pub fn ask(&self, session: &Session, quota: Ino, bytes: u64, patience: Patience<'_>) -> FsResult<()> {
         let _asking = loop {
@@ -144,6 +154,11 @@ mod tests {
         assert!(promises.take(quota, 10) && !promises.take(quota, 1));
         promises.give_back(quota, 4);
         assert!(!promises.take(quota, 5) && promises.take(quota, 4));
+        promises.use_up(quota, 6);
+        assert!(
+            promises.take(quota, 0) && !promises.take(quota, 1),
+            "what a commit used is gone"
+        );
         promises.give_back(quota, 99);
         promises.clear();
         assert!(!promises.take(quota, 1));

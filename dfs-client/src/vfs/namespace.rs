@@ -6,7 +6,7 @@ use crate::wait::Patience;
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::Ino;
 use dfs_core::op::{Make, Op, Rename, RenameMode, Reply, Unlink};
-use dfs_core::types::{Attr, FileKind, LeaseMode, SYMLINK_MAX};
+use dfs_core::types::{FileKind, LeaseMode, SYMLINK_MAX};
 
 impl Vfs {
     /// `mknod`, `mkdir`, `symlink`.
@@ -175,8 +175,8 @@ impl Vfs {
             return;
         };
         let mut state = inode.state.lock();
-        let gone = state.orphan || state.attr.is_some_and(|attr: Attr| attr.nlink == 0);
-        if gone && !state.is_held() {
+        // Without links and no orphan, it is in the trash: its content is kept.
+        if state.orphan && !state.is_held() {
             self.caches.budget.give_back(state.content.discard());
         }
     }

@@ -55,6 +55,7 @@ fn reserve(world: &mut World, session: SessionId, quota: Ino, bytes: u64) -> Res
     })
 }
 
+// S33
 #[test]
 fn bytes_and_inodes_are_limited_to_the_last_one() {
     let mut world = World::new();
@@ -292,6 +293,7 @@ fn limits(world: &World) -> Vec<(Ino, QuotaRow)> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
+    // S33
     #[test]
     fn quotas_are_exact_after_every_step(steps in prop::collection::vec(step(), 1..80)) {
         let mut world = World::new();

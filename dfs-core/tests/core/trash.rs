@@ -30,6 +30,7 @@ fn restore(world: &mut World, ino: Ino) -> Result<Attr, FsError> {
     })
 }
 
+// S32
 #[test]
 fn a_removed_file_comes_back_with_all_that_it_was() {
     let mut world = with_trash();
@@ -169,6 +170,7 @@ fn what_a_client_tells_late_neither_hides_nor_loses_it() {
     assert_eq!(restore(&mut world, file).expect("comes back").size, 77);
 }
 
+// S32
 #[test]
 fn the_oldest_go_first_and_free_their_content() {
     let mut world = with_trash();
