@@ -88,6 +88,8 @@ struct Appending {
     sent: Time,
 }
 
+type BeatAnswer = oneshot::Receiver<Result<(u32, Term), String>>;
+
 pub struct Reign {
     executor: Executor,
     jobs: Jobs,
@@ -101,7 +103,7 @@ pub struct Reign {
     completions: Vec<Completion>,
     pub events: Vec<Event>,
     streams: BTreeMap<u64, mpsc::Receiver<ServerMessage>>,
-    beats: Vec<(Party, u64, oneshot::Receiver<Result<(u32, Term), String>>)>,
+    beats: Vec<(Party, u64, BeatAnswer)>,
     pub workers: Workers,
 }
 

@@ -54,11 +54,12 @@ impl World {
         let mut done = Vec::new();
         let node = &mut self.datanodes[own];
         for receiving in &mut node.receiving {
-            if receiving.synced_at <= now && !receiving.stored.contains(&own) {
-                if let Some(stored) = node.chunks.get_mut(&receiving.chunk) {
-                    stored.durable = true;
-                    receiving.stored.push(own);
-                }
+            if receiving.synced_at <= now
+                && !receiving.stored.contains(&own)
+                && let Some(stored) = node.chunks.get_mut(&receiving.chunk)
+            {
+                stored.durable = true;
+                receiving.stored.push(own);
             }
         }
         let mut at = 0;

@@ -237,13 +237,12 @@ impl World {
                 }
             }
             (Question::List(node, before), Told::Held(held)) => self.compare(own, node, &before, &held),
-            (Question::Look(chunk, node), Told::Copy(copy)) => {
+            (Question::Look(chunk, node), Told::Copy(copy))
                 if self
                     .row(own, chunk)
-                    .is_some_and(|row| copy != Copy::Good(row.sha256))
-                {
-                    self.set_missing(own, chunk, node, true);
-                }
+                    .is_some_and(|row| copy != Copy::Good(row.sha256)) =>
+            {
+                self.set_missing(own, chunk, node, true);
             }
             (Question::Target(chunk, node), Told::Copy(copy)) => match self.row(own, chunk) {
                 Some(row) if copy == Copy::Good(row.sha256) => self.set_missing(own, chunk, node, false),
@@ -267,10 +266,10 @@ impl World {
                 let ask = Ask::Pull { term, chunk, from };
                 self.question(own, node, ask, Question::Pull(chunk, node));
             }
-            (Question::Pull(chunk, node), Told::Pulled(sum)) => {
-                if self.row(own, chunk).is_some_and(|row| row.sha256 == sum) {
-                    self.set_missing(own, chunk, node, false);
-                }
+            (Question::Pull(chunk, node), Told::Pulled(sum))
+                if self.row(own, chunk).is_some_and(|row| row.sha256 == sum) =>
+            {
+                self.set_missing(own, chunk, node, false);
             }
             _ => {}
         }
@@ -330,7 +329,8 @@ impl World {
                 .iter()
                 .any(|(set, range)| *set == id.set && range.contains(&id.seq));
             let has = |key: Vec<u8>| rows.get(&key).ok().flatten().is_some();
-            id.seq < next && !(leased && living) && !has(keys::chunk(*id)) && !has(keys::garbage(*id))
+            let known = leased && living || has(keys::chunk(*id)) || has(keys::garbage(*id));
+            id.seq < next && !known
         };
         let now: BTreeSet<ChunkId> = held.iter().copied().filter(is_unknown).collect();
         let lacks = |id: &ChunkId| rows.get(&keys::missing(*id, node)).ok().flatten().is_some();

@@ -33,7 +33,7 @@ impl World {
         let client = &mut self.clients[own];
         if client.session == 0 && !client.leaving {
             let number = self.number();
-            self.clients[own].session = u128::from(number) << 64 | own as u128 + 1;
+            self.clients[own].session = (u128::from(number) << 64) | (own as u128 + 1);
         }
         let client = &mut self.clients[own];
         match client.stream {
