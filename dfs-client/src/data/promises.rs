@@ -23,6 +23,8 @@ const TICK: Duration = Duration::from_millis(50);
 struct Account {
     promised: u64,
     used: u64,
+    /// All that commits have used up: some of it may be told before the answer to a request that counted it.
+    consumed: u64,
     /// What the next request asks for beyond the need.
     ahead: u64,
     /// What the coordinator could promise beyond the last request.
@@ -68,6 +70,7 @@ impl Promises {
         {
             account.used = account.used.saturating_sub(bytes);
             account.promised = account.promised.saturating_sub(bytes);
+            account.consumed += bytes;
         }
     }
 
@@ -79,7 +82,7 @@ impl Promises {
                 None => continue,
             }
         };
-        let (need, wanted) = {
+        let (need, wanted, consumed) = {
             let mut accounts = self.accounts.lock();
             let account = accounts.entry(quota).or_default();
             let need = account.used + bytes;
@@ -87,7 +90,8 @@ impl Promises {
                 return Ok(());
             }
             account.ahead = (account.ahead * 2).clamp(AHEAD_FIRST, AHEAD_MOST);
-            (need, need + account.ahead.min(account.room / ROOM_SHARE))
+            let wanted = need + account.ahead.min(account.room / ROOM_SHARE);
+            (need, wanted, account.consumed)
         };
         let asked = |bytes| match session.call(Op::ReserveQuota { quota, bytes }, patience)? {
             Reply::Reserved { bytes, room } => Ok((bytes, room)),
@@ -101,7 +105,7 @@ impl Promises {
         let account = accounts.entry(quota).or_default();
         match answer {
             Ok((promised, room)) => {
-                account.promised = promised;
+                account.promised = promised.saturating_sub(account.consumed.saturating_sub(consumed));
                 account.room = room;
                 Ok(())
             }
