@@ -87,14 +87,16 @@ impl Load {
 
     fn thread(&mut self, what: &'static str, mut call: impl FnMut() -> std::io::Result<()> + Send + 'static) {
         let (part, ended, times) = (self.part.clone(), self.ended.clone(), self.times.clone());
-        self.threads.push(std::thread::spawn(move || {
+        let work = move || {
             while !ended.load(Ordering::SeqCst) {
                 let (part, begun) = (part.load(Ordering::SeqCst), Instant::now());
                 call().unwrap_or_else(|error| panic!("{what}: {error}"));
                 let mut times = times.lock().unwrap();
                 times.entry((part, what)).or_default().push(begun.elapsed());
             }
-        }));
+        };
+        let thread = std::thread::Builder::new().name(what.to_owned()).spawn(work);
+        self.threads.push(thread.unwrap());
     }
 
     fn run(&self, part: usize, time: Duration) {

@@ -128,7 +128,8 @@ impl Load {
             }
             Ok((rounds, longest))
         };
-        let thread = Some(std::thread::spawn(work));
+        let thread = std::thread::Builder::new().name("load".to_owned()).spawn(work);
+        let thread = Some(thread.unwrap());
         Load { ended, thread }
     }
 

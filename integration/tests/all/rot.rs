@@ -56,7 +56,7 @@ fn flip(dir: &Path) -> usize {
 fn readers(dir: &Path, end: &Arc<AtomicBool>, count: &Arc<AtomicUsize>) -> Vec<std::thread::JoinHandle<()>> {
     let reader = |first: usize| {
         let (dir, end, count) = (dir.to_owned(), end.clone(), count.clone());
-        std::thread::spawn(move || {
+        let work = move || {
             // The files of the second half are read by nobody.
             for n in (0..FILES / 2).cycle().skip(first) {
                 if end.load(Ordering::SeqCst) {
@@ -79,7 +79,11 @@ fn readers(dir: &Path, end: &Arc<AtomicBool>, count: &Arc<AtomicUsize>) -> Vec<s
                 assert!(got[from..from + wanted.len()] == wanted, "f{n} is wrong");
                 count.fetch_add(1, Ordering::SeqCst);
             }
-        })
+        };
+        std::thread::Builder::new()
+            .name(format!("reader-{first}"))
+            .spawn(work)
+            .unwrap()
     };
     [0, 5].map(reader).into()
 }
