@@ -166,7 +166,10 @@ pub async fn run(args: Args) -> Result<(), Fatal> {
     let coordinator = match args.etcd.settings()? {
         Some(etcd) => {
             let cluster = join_etcd(&mut dir, &etcd, &args).await?;
-            let settings = args.policy.settings(&args.data_dir, cluster, &observer)?;
+            let mut settings = args.policy.settings(&args.data_dir, cluster, &observer)?;
+            etcd::agree(&Etcd::new(&etcd), &mut settings, args.etcd.share_settings)
+                .await
+                .map_err(|error| Fatal(error.to_string()))?;
             Coordinator::start_among(dir, settings, &etcd, args.advertised(), args.init).await?
         }
         None => {

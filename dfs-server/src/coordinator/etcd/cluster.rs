@@ -65,7 +65,7 @@ pub async fn join(etcd: &Etcd, wanted: Option<Uuid>, init: bool) -> Result<Uuid,
     }
 }
 
-async fn get(etcd: &Etcd, key: &str) -> Result<Option<Vec<u8>>, EtcdError> {
+pub async fn get(etcd: &Etcd, key: &str) -> Result<Option<Vec<u8>>, EtcdError> {
     let found = etcd
         .call(
             "look for the cluster in etcd",
@@ -76,7 +76,16 @@ async fn get(etcd: &Etcd, key: &str) -> Result<Option<Vec<u8>>, EtcdError> {
     Ok(found.kvs().first().map(|kv| kv.value().to_vec()))
 }
 
-async fn put_if_absent(etcd: &Etcd, key: &str, value: Vec<u8>) -> Result<(), EtcdError> {
+pub async fn put(etcd: &Etcd, key: &str, value: Vec<u8>) -> Result<(), EtcdError> {
+    etcd.call("write to etcd", Instant::now() + STARTING, |client| {
+        let value = value.clone();
+        async move { kv(&client).put(key, value, None).await }
+    })
+    .await?;
+    Ok(())
+}
+
+pub async fn put_if_absent(etcd: &Etcd, key: &str, value: Vec<u8>) -> Result<(), EtcdError> {
     let txn = Txn::new()
         .when([Compare::version(key, CompareOp::Equal, 0)])
         .and_then([TxnOp::put(key, value, None)]);

@@ -38,6 +38,11 @@ impl Names {
         format!("{}config", self.registry())
     }
 
+    /// The settings that all coordinators share.
+    pub fn policy(&self) -> String {
+        format!("{}/policy", self.root)
+    }
+
     /// The data directory whose logs are being moved to a cluster that is not there yet.
     pub fn moving(&self) -> String {
         format!("{}/moving", self.root)

@@ -46,6 +46,10 @@ pub struct EtcdArgs {
     /// How long a silent leader is waited for; at least 2s and 1.5 times etcd's --election-timeout
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_duration, env = "DFS_ETCD_TTL")]
     pub etcd_ttl: Duration,
+    /// Write this coordinator's settings (copies, lease term, delays) into etcd for all of them, which otherwise take
+    /// over those of the first
+    #[arg(long, env = "DFS_SHARE_SETTINGS")]
+    pub share_settings: bool,
     /// What etcd's --quota-backend-bytes says
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = parse_size, env = "DFS_ETCD_QUOTA")]
     pub etcd_quota: u64,
