@@ -3,6 +3,7 @@
 
 mod background;
 mod fsck;
+mod guard;
 mod info;
 mod log;
 mod mount;
@@ -70,6 +71,7 @@ pub fn main() -> ExitCode {
     match name {
         Some("mount.fuse.dfs" | "mount.dfs") => return mount_program::run(&args[1..]),
         Some("umount.fuse.dfs" | "umount.dfs") => return mount_program::run_umount(&args[1..]),
+        Some(guard::NAME) => return guard::run(&args[1..]),
         // Where only Debian's mount.fuse is installed, it runs `dfs SOURCE DIR -o OPTIONS` for the type fuse.dfs.
         _ if args
             .get(1)

@@ -13,6 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 use parking_lot::Mutex;
 
 use super::Failure;
+use super::guard::Guard;
 use crate::door::{Door, Invalidate};
 use crate::kernel::mount::{self, Attach, Detach};
 use crate::kernel::{Serving, Session, Threads};
@@ -36,14 +37,15 @@ pub fn serve(plan: Plan, usable: impl FnOnce() -> io::Result<()>) -> Result<(), 
     let served = ending.mount(&plan.attach).and_then(|session| {
         let started = start(session, &vfs, plan.sync, &mountpoint, &ending);
         let checked = started.and_then(|serving| {
+            let guard = start_guard(&mountpoint);
             prepare(&mountpoint)?;
             usable()?;
-            Ok(serving)
+            Ok((serving, guard))
         });
         checked.inspect_err(|_| drop(mount::unmount_somehow(&mountpoint)))
     });
-    let serving = match served {
-        Ok(serving) => serving,
+    let (serving, guard) = match served {
+        Ok(served) => served,
         Err(error) => {
             vfs.shutdown();
             return Err(format!("cannot mount on {}: {error}", mountpoint.display()).into());
@@ -53,6 +55,9 @@ pub fn serve(plan: Plan, usable: impl FnOnce() -> io::Result<()>) -> Result<(), 
     serving.wait();
     ending.stage.lock().unmounted = true;
     vfs.shutdown();
+    if let Some(guard) = guard {
+        guard.end();
+    }
     tracing::info!(mountpoint = %mountpoint.display(), "unmounted");
     Ok(())
 }
@@ -72,6 +77,15 @@ fn start(
     let serving = session.serve(Arc::new(Door::new(vfs.clone(), sync)), Threads::default())?;
     ending.stage.lock().vfs = Some(vfs.clone());
     Ok(serving)
+}
+
+/// Without a guard the mount is as good, until this process is killed at a bad moment.
+fn start_guard(mountpoint: &Path) -> Option<Guard> {
+    Guard::start(mountpoint)
+        .inspect_err(|error| {
+            tracing::warn!(%error, "no guard: after a SIGKILL of this process the mount may hang until `dfs umount --force`");
+        })
+        .ok()
 }
 
 /// Raises the read-ahead and makes one call through the kernel.

@@ -15,6 +15,7 @@ mod etcd;
 mod failover;
 mod fill;
 mod frozen;
+mod guard;
 mod healing;
 mod locks;
 mod lost_client;
