@@ -17,6 +17,7 @@ mod fill;
 mod frozen;
 mod guard;
 mod healing;
+mod left_behind;
 mod locks;
 mod lost_client;
 mod luck;
