@@ -22,6 +22,8 @@ const TICK: Duration = Duration::from_millis(50);
 #[derive(Default)]
 struct Account {
     promised: u64,
+    /// At most so much the coordinator has noted: what it was last asked for. Commits that only overwrite leave it there.
+    noted: u64,
     used: u64,
     /// All that commits have used up: some of it may be told before the answer to a request that counted it.
     consumed: u64,
@@ -106,6 +108,7 @@ impl Promises {
         match answer {
             Ok((promised, room)) => {
                 account.promised = promised.saturating_sub(account.consumed.saturating_sub(consumed));
+                account.noted = promised;
                 account.room = room;
                 Ok(())
             }
@@ -127,8 +130,9 @@ impl Promises {
         self.accounts.lock().retain(|quota, account| {
             let idle = all || !account.busy;
             account.busy = false;
-            if idle && account.promised > account.used {
-                account.promised = account.used;
+            if idle && account.noted > account.used {
+                account.promised = account.promised.min(account.used);
+                account.noted = account.used;
                 account.ahead = 0;
                 lowered.push((*quota, account.used));
             }

@@ -4,20 +4,25 @@
 
 use super::Inode;
 use super::apply::Caches;
+use crate::data::Data;
 use crate::session::Session;
 use crate::vfs::KernelCache;
+use crate::wait::Patience;
 use dfs_core::error::FsError;
 use dfs_core::ids::Ino;
 use dfs_core::op::Op;
 use dfs_core::types::LeaseMode;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The kernel forgets the files of one `rm -r` one after another: they are gathered for this long.
 const GATHER: Duration = Duration::from_millis(20);
 /// Most inodes in one release, below `RELEASE_MAX`: the coordinator frees them in one step, and others wait for it.
 const BATCH: usize = 256;
+
+/// Saving what was written to removed files, for the trash, may take so long; then it is dropped with them.
+const SAVE_MAX: Duration = Duration::from_secs(10);
 
 /// A coordinator that takes no release now is asked again after this.
 const RETRY: Duration = Duration::from_secs(1);
@@ -86,14 +91,45 @@ pub(crate) async fn drop_removed(caches: Arc<Caches>, kernel: Arc<RwLock<Option<
 }
 
 /// Releases what comes into the queue, one batch after another, until the mount ends.
-pub(crate) async fn run(session: Arc<Session>, caches: Arc<Caches>) {
+pub(crate) async fn run(data: Arc<Data>) {
+    let (session, caches) = (&data.session, &data.caches);
     loop {
         let batch = caches.releases.next().await;
         let inodes: Vec<Arc<Inode>> = batch.iter().filter_map(|ino| caches.table.find(*ino)).collect();
-        release(&session, &caches, inodes).await;
+        if session.map().trash {
+            save(&data, &inodes).await;
+        }
+        release(session, caches, inodes).await;
         for ino in batch {
             caches.table.forget(ino, 0);
         }
+    }
+}
+
+/// Commits what was written to files that the trash takes when they are released.
+async fn save(data: &Arc<Data>, inodes: &[Arc<Inode>]) {
+    let unsaved = |inode: &&Arc<Inode>| {
+        let state = inode.state.lock();
+        state.orphan && !state.is_held() && !state.content.is_clean()
+    };
+    let unsaved: Vec<Arc<Inode>> = inodes.iter().filter(unsaved).cloned().collect();
+    if unsaved.is_empty() {
+        return;
+    }
+    let until = Instant::now() + SAVE_MAX;
+    data.flush(&unsaved);
+    let data = data.clone();
+    let deed = move || {
+        for inode in unsaved {
+            let left = until.saturating_duration_since(Instant::now());
+            if let Err(error) = data.flush_and_wait(&inode, Patience::new(left, None)) {
+                tracing::warn!(ino = inode.ino.0, %error,
+                    "a removed file comes to the trash without what was written to it last");
+            }
+        }
+    };
+    if tokio::task::spawn_blocking(deed).await.is_err() {
+        tracing::error!("removed files may come to the trash without what was written to them last");
     }
 }
 

@@ -12,6 +12,8 @@ pub struct Map {
     pub cluster: Vec<u8>,
     pub term: Term,
     pub min_replicas: usize,
+    /// What is removed is kept for a while.
+    pub trash: bool,
     pub nodes: HashMap<NodeId, v1::Node>,
     pub sets: HashMap<SetId, Members>,
 }
@@ -33,6 +35,7 @@ impl Map {
             cluster: self.cluster.clone(),
             term: self.term,
             min_replicas: map.min_replicas as usize,
+            trash: map.trash,
             nodes: map
                 .nodes
                 .into_iter()

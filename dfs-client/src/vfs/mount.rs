@@ -79,7 +79,7 @@ impl Vfs {
         };
         Arc::new(recaller).start(recalled)?;
         tasks.spawn(data.clone().run_flusher());
-        tasks.spawn(crate::inode::release::run(session.clone(), caches.clone()));
+        tasks.spawn(crate::inode::release::run(data.clone()));
         tasks.spawn(crate::inode::release::drop_removed(
             caches.clone(),
             kernel.clone(),

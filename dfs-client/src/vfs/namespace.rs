@@ -161,21 +161,24 @@ impl Vfs {
                 Err(error) => return Err(error),
             },
         };
-        let held = self
-            .caches
-            .table
-            .find(ino)
-            .is_some_and(|inode| inode.state.lock().is_held());
+        // What the trash takes is saved before it is let go.
+        let trash = self.session.map().trash;
+        let held = self.caches.table.find(ino).is_some_and(|inode| {
+            let state = inode.state.lock();
+            state.is_held() || trash && !state.content.is_clean()
+        });
         Ok(Some((ino, held)))
     }
 
-    /// What was written to a file that nobody can read any more need not be saved.
+    /// What was written to a file that nobody can read any more need not be saved, unless the trash takes it.
     pub(super) fn drop_unneeded(&self, ino: Ino) {
         let Some(inode) = self.caches.table.find(ino) else {
             return;
         };
+        if self.session.map().trash {
+            return;
+        }
         let mut state = inode.state.lock();
-        // Without links and no orphan, it is in the trash: its content is kept.
         if state.orphan && !state.is_held() {
             self.caches.budget.give_back(state.content.discard());
         }

@@ -126,6 +126,7 @@ impl Coordinator {
                 ..v1::ReplicaSet::default()
             }],
             min_replicas: 2,
+            trash: false,
         };
         let welcome = v1::Welcome {
             cluster: vec![7; 16],

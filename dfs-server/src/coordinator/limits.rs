@@ -47,3 +47,5 @@ pub const BAD_COPIES: usize = 4096;
 pub const PROMISES_WAIT: Duration = Duration::from_secs(1);
 /// Promises looked at for a refused call: sessions that write below quotas at the same time.
 pub const PROMISES: usize = 4096;
+/// Files without a name looked at for a refused call.
+pub const ORPHANS: usize = 1024;

@@ -54,7 +54,7 @@ impl Executor {
         if me == SessionId::COORDINATOR && !pending.op.minds_leases() {
             return self.finish(pending, execution);
         }
-        if self.asks_for_promises(&mut pending, &execution) {
+        if self.asks_for_promises(&mut pending, &execution)? {
             self.parked.for_quota.push(pending);
             return Ok(());
         }
@@ -128,6 +128,10 @@ impl Executor {
             #[cfg(test)]
             self.note_executed(&pending, &execution);
             self.tell_holders(pending.caller.session(), &pending.op, &execution.effects);
+            if let Op::SetSetting { .. } = pending.op {
+                self.note_trash()?;
+                self.push_map();
+            }
         }
         let index = if changed {
             self.batch.index

@@ -24,6 +24,8 @@ pub struct Cluster {
     pub sets: BTreeMap<SetId, SetRow>,
     /// The newest plans, by number.
     pub plans: BTreeMap<u64, PlanRow>,
+    /// What is removed is kept for a while: clients then save what was written to it.
+    pub trash: bool,
     /// Members changed since clients were told.
     pub untold: bool,
     /// Rises with each change; its upper half is the term, so that it rises over restarts too.
@@ -37,6 +39,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             sets: BTreeMap::new(),
             plans: BTreeMap::new(),
+            trash: false,
             untold: false,
             version: term.0 << 32,
             min_replicas,
@@ -185,6 +188,7 @@ impl Cluster {
             nodes: nodes.collect(),
             sets: sets.collect(),
             min_replicas: self.min_replicas as u32,
+            trash: self.trash,
         }
     }
 }

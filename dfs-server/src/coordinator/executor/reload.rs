@@ -6,7 +6,7 @@ use super::session::{Answered, Session};
 use super::{Executor, Fault};
 use dfs_core::ids::{Index, NodeId, SessionId, SetId};
 use dfs_core::keys::{self, Key, KeyRange};
-use dfs_core::rows::{NodeRow, NodeState, PlanRow, ReplyRow, SessionRow, SetRow};
+use dfs_core::rows::{NodeRow, NodeState, PlanRow, ReplyRow, SessionRow, SetRow, SettingRow};
 use dfs_core::view::{View, ViewError};
 use dfs_proto::convert::reply::outcome_to_wire;
 use std::ops::ControlFlow;
@@ -60,6 +60,16 @@ impl Executor {
             _ => Ok(None),
         })?;
         self.cluster.plans.extend(plans);
+        self.note_trash()
+    }
+
+    /// Whether the volume has a trash now.
+    pub(super) fn note_trash(&mut self) -> Result<(), Fault> {
+        let key = keys::setting(b"trash_retention");
+        let row = self.view.get(&key)?;
+        let row = row.map(|value| SettingRow::decode(&key, &value)).transpose()?;
+        self.cluster.trash = row.is_some_and(|row| row.value > 0);
+        self.cluster.changed();
         Ok(())
     }
 
