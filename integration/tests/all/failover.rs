@@ -1,6 +1,7 @@
 //! Three coordinators on a real etcd: leaders killed, frozen and stopped under load, members of etcd lost. What was
 //! acknowledged is there once, nobody sees an error while a wait is enough, and service is back within seconds.
 use crate::Scene;
+use integration::figures::Figures;
 use integration::oracle::Oracle;
 use integration::{Cluster, Mount, Room, Setup, patience, sys};
 use std::collections::BTreeSet;
@@ -23,6 +24,11 @@ const BEFORE: Duration = Duration::from_millis(600);
 const AFTER: Duration = Duration::from_millis(600);
 
 const LEASE_TERM: Duration = Duration::from_secs(5);
+/// Garbage is due after that.
+const GC_DELAY: Duration = Duration::from_secs(5);
+const SECOND: Duration = Duration::from_secs(1);
+/// How a datanode refuses the order of one who led before.
+const REFUSED: &str = "the sender is no longer the leader";
 
 /// Clients have a few seconds to come back to the next leader before others may take what they held.
 fn setup(members: usize) -> Setup {
@@ -219,6 +225,32 @@ fn clean(scene: &Scene) {
     patience::until_true("dfs fsck finds nothing wrong", CLEAN_LIMIT, clean);
 }
 
+/// Content that nobody refers to.
+fn leave_garbage(scene: &Scene) {
+    let path = scene.join("doomed");
+    std::fs::write(&path, vec![1; 1 << 20]).unwrap();
+    File::open(&path).unwrap().sync_all().unwrap();
+    std::fs::remove_file(path).unwrap();
+}
+
+/// Deletions are done by who leads; those that a deposed leader ordered, if any, were refused and counted.
+fn the_leader_deletes(cluster: &mut Cluster) {
+    let leader = cluster.leader().metrics;
+    patience::until_true("the leader deletes what is due", CLEAN_LIMIT, || {
+        Figures::of(leader).sum("dfs_coordinator_deleted_chunks_total", "") > 0.0
+    });
+    let ordered = cluster
+        .coordinators()
+        .map(|server| server.process().log().matches(REFUSED).count());
+    let ordered: usize = ordered.sum();
+    let refused = cluster.datanodes.iter().map(|node| {
+        Figures::of(node.metrics).sum("dfs_datanode_request_failures_total", "op=\"delete\"") as usize
+    });
+    let refused: usize = refused.sum();
+    eprintln!("deposed leaders were refused {ordered} deletions, datanodes counted {refused}");
+    assert!(refused >= ordered.min(1), "a refusal is counted");
+}
+
 // S13, S18, S40
 #[test]
 fn a_frozen_leader_is_replaced_and_what_it_does_late_is_refused() {
@@ -227,17 +259,21 @@ fn a_frozen_leader_is_replaced_and_what_it_does_late_is_refused() {
     std::fs::create_dir(scene.join("work")).unwrap();
     let mut oracle = Oracle::default();
     for round in 0..2 {
+        leave_garbage(&scene);
         let mounts = [scene.mount.path(), second.path()];
         let cluster = &mut scene.cluster;
         under_storm(round, mounts, &mut oracle, || {
             let frozen = cluster.leader();
             let (name, address) = (frozen.name.clone(), frozen.address.to_string());
             frozen.process().freeze();
+            let since = Instant::now();
             for (number, mount) in mounts.into_iter().enumerate() {
                 serves(mount, &format!("after-{round}-{number}"));
             }
             let next = cluster.leader().address.to_string();
             assert_ne!(next, address, "somebody else leads now");
+            // When it wakes, it has garbage that is due.
+            std::thread::sleep((GC_DELAY + SECOND).saturating_sub(since.elapsed()));
             let frozen = cluster.coordinators().find(|server| server.name == name);
             let frozen = frozen.expect("it is one of them");
             frozen.process().thaw();
@@ -252,6 +288,7 @@ fn a_frozen_leader_is_replaced_and_what_it_does_late_is_refused() {
             assert_eq!(cluster.leader().address.to_string(), next, "and it stays so");
         });
         oracle.verify(&scene.join("work"));
+        the_leader_deletes(&mut scene.cluster);
     }
     clean(&scene);
     oracle.verify(&second.join("work"));
