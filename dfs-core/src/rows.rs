@@ -179,6 +179,9 @@ pub struct SessionRow {
     /// What the client calls itself, for people.
     pub client: String,
     pub created: Timestamp,
+    /// Others were given what it may believe to hold, and it has not confirmed that it knows: what it claims from
+    /// a new leader is void. Since version 2.
+    pub lapsed: bool,
 }
 
 /// The answer to a change, kept until the client acknowledged it.
@@ -289,7 +292,7 @@ macro_rules! rows {
     )*};
 }
 
-rows!(DentryRow XattrRow ExtentRow ChunkRow GarbageRow MissingRow RangeRow HeldRow PurgeRow SessionRow ReplyRow
+rows!(DentryRow XattrRow ExtentRow ChunkRow GarbageRow MissingRow RangeRow HeldRow PurgeRow ReplyRow
       CounterRow PlanRow SettingRow TrashRow QuotaRow ReservedRow WalkRow);
 
 /// Rows with fields that were added at their end.
@@ -323,4 +326,5 @@ macro_rules! grown_rows {
 grown_rows! {
     InodeRow, |row| row.quota != Ino(0) || row.charged != 0, 2;
     OrphanRow, |row| row.origin.is_some(), 1;
+    SessionRow, |row| row.lapsed, 1;
 }

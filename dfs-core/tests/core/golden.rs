@@ -298,8 +298,17 @@ fn rows_of_the_volume_have_these_bytes() {
         SessionRow {
             client: "c".into(),
             created: Timestamp { secs: 1, nanos: 2 },
+            lapsed: false,
         },
         "0101630202",
+    );
+    row(
+        SessionRow {
+            client: "c".into(),
+            created: Timestamp { secs: 1, nanos: 2 },
+            lapsed: true,
+        },
+        "020163020201",
     );
     row(ReplyRow(Ok(Reply::Done)), "010000");
     row(ReplyRow(Err(FsError::NotEmpty)), "010104");

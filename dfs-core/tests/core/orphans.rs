@@ -210,6 +210,7 @@ fn the_end_of_a_session_takes_what_it_held() {
     let row = SessionRow {
         client: "test".into(),
         created: w.now(),
+        lapsed: false,
     };
     w.view.rows.insert(keys::session(ALICE), row.encode());
     w.view

@@ -158,6 +158,7 @@ impl Executor {
 
     /// Calls `answer` when the index is durable.
     pub(super) fn when_durable(&mut self, index: Index, answer: impl FnOnce() + Send + 'static) {
+        let index = index.max(self.floor);
         if index <= self.durable {
             answer();
         } else {

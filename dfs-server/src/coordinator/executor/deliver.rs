@@ -20,7 +20,7 @@ impl Executor {
             return;
         };
         if own.stream.is_some() {
-            own.outbox.push_back((index, outgoing));
+            own.outbox.push_back((index.max(self.floor), outgoing));
             self.unsent.insert(session);
         }
     }

@@ -55,6 +55,9 @@ impl Executor {
             waited = grace.parked.len(),
             "the grace period is over"
         );
+        for session in grace.absent {
+            self.lapse(session)?;
+        }
         for pending in grace.parked {
             self.attempt(pending)?;
         }

@@ -3,6 +3,8 @@
 
 use super::deliver::refuse_stream;
 use super::event::Greeting;
+use super::lapse::Lapse;
+use super::rules::Rule;
 use super::session::{Outgoing, Session, Stream};
 use super::{Executor, Fault};
 use crate::coordinator::limits::SESSIONS;
@@ -34,6 +36,7 @@ impl Executor {
             let row = SessionRow {
                 client: greeting.client,
                 created: self.now.wall,
+                lapsed: false,
             };
             self.put_row(keys::session(id), Some(row.encode()));
             self.batch.index
@@ -56,7 +59,7 @@ impl Executor {
             return self.end_session(id);
         }
         tracing::info!(session = %id, resumed = known, leases = greeting.leases.len(), "a client is connected");
-        self.no_longer_absent(id);
+        self.settle(id)?;
         self.end_grace(now)
     }
 
@@ -96,18 +99,20 @@ impl Executor {
     }
 
     /// The table becomes what the client says, as far as it may: within what it held here, or, when this
-    /// coordinator is new, beside what others reclaimed. What it claims beyond that it is told to have lost.
-    /// False when a lock that it believes to have is another's now.
+    /// coordinator is new, beside what others reclaimed; nothing when an earlier one gave to others what it held. What
+    /// it claims beyond that it is told to have lost. False when a lock that it believes to have is, or was, another's.
     fn reclaim(
         &mut self,
         id: SessionId,
         claims: &[(dfs_core::ids::Ino, LeaseMode, bool)],
         locks: &[dfs_core::lock::Lock],
     ) -> Result<bool, Fault> {
-        let fresh = self
-            .grace
-            .as_ref()
-            .is_some_and(|grace| grace.absent.contains(&id));
+        let lapse = self.begin_again(id);
+        let fresh = lapse == Lapse::No
+            && self
+                .grace
+                .as_ref()
+                .is_some_and(|grace| grace.absent.contains(&id));
         let bounds: Vec<LeaseMode> = claims
             .iter()
             .map(|(ino, ..)| {
@@ -132,7 +137,7 @@ impl Executor {
             .map(|(ino, ..)| *ino)
             .collect();
         self.tell_nameless(id, &open)?;
-        let mut whole = true;
+        let mut whole = lapse != Lapse::Before || locks.is_empty();
         for lock in locks {
             if let Err(conflict) = self.locks.set(id, lock) {
                 whole = false;
@@ -145,5 +150,18 @@ impl Executor {
             self.retry(ino)?;
         }
         Ok(whole)
+    }
+
+    /// How much its claims count. What an earlier leader gave away is told now: from here on the tables know.
+    fn begin_again(&mut self, id: SessionId) -> Lapse {
+        let believes = self.breaks(Rule::Lapse);
+        let Some(own) = self.sessions.get_mut(&id) else {
+            return Lapse::No;
+        };
+        let lapse = own.lapse;
+        if lapse == Lapse::Before {
+            own.lapse = Lapse::Here;
+        }
+        if believes { Lapse::No } else { lapse }
     }
 }

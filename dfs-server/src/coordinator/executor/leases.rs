@@ -27,6 +27,10 @@ impl Executor {
                 self.recalls.remove(session, ino);
                 self.leases
                     .set(session, ino, mode.min(recall.keep).min(held), open);
+                if recall.taken {
+                    self.settle(session)?;
+                    self.end_grace(self.now.monotonic)?;
+                }
                 self.retry(ino)
             }
             _ => {
@@ -67,6 +71,7 @@ impl Executor {
         for (session, ino) in overdue {
             tracing::warn!(%session, %ino, "a lease was taken from a session that did not give it back");
             self.figures.revoked.inc();
+            self.lapse(session)?;
             self.tell_taken(session, ino, LeaseMode::None);
             // Whether it holds the inode open is not known: assume so until the session ends.
             self.leases.set(session, ino, LeaseMode::None, true);

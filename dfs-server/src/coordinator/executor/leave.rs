@@ -69,6 +69,7 @@ impl Executor {
         let (answer, ended) = oneshot::channel();
         self.own(Op::EndSession { session: id.0 }, answer)?;
         drop(ended);
+        self.hold_back();
         if let Some(grace) = &mut self.grace {
             grace.parked.retain(|pending| pending.caller.session() != id);
             grace.locks.retain(|(whose, ..)| *whose != id);

@@ -14,6 +14,7 @@ mod figures;
 mod grace;
 mod grants;
 mod hello;
+mod lapse;
 mod leases;
 mod leave;
 mod locks;
@@ -106,6 +107,8 @@ pub struct Executor {
     /// Records that the writer has, oldest first.
     in_flight: VecDeque<Arc<Record>>,
     durable: Index,
+    /// Nothing leaves before this is durable: what it tells may follow from what that record notes of sessions.
+    floor: Index,
     counters: commit::Counters,
 
     sessions: BTreeMap<SessionId, Session>,
@@ -155,6 +158,7 @@ impl Executor {
             view: Overlay::new(view),
             in_flight: VecDeque::new(),
             durable: applied,
+            floor: Index(0),
             counters: commit::Counters::default(),
             sessions: BTreeMap::new(),
             unsent: BTreeSet::new(),

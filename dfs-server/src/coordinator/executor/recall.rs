@@ -22,6 +22,8 @@ pub struct Recall {
     pub since: Instant,
     /// Somebody waits for it; a mere confirmation of what the client gave back is not pressed.
     pub pressed: bool,
+    /// It says what is lost already.
+    pub taken: bool,
 }
 
 #[derive(Default)]
@@ -52,6 +54,13 @@ impl Recalls {
         asked
     }
 
+    /// Whether the session has not confirmed yet all that it has lost.
+    pub fn has_taken(&self, session: SessionId) -> bool {
+        self.open
+            .range((session, Ino(0))..=(session, Ino(u64::MAX)))
+            .any(|(_, recall)| recall.taken)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, Ino, &Recall)> {
         self.open
             .iter()
@@ -74,10 +83,10 @@ impl Executor {
         }
         self.recalls.next += 1;
         let number = self.recalls.next;
-        let since = self
-            .recalls
-            .get(session, ino)
-            .map_or(self.now.monotonic, |recall| recall.since);
+        let before = self.recalls.get(session, ino);
+        let since = before.map_or(self.now.monotonic, |recall| recall.since);
+        // The answer to the newer one comes after what the older one said is known.
+        let taken = before.is_some_and(|recall| recall.taken);
         self.recalls.open.insert(
             (session, ino),
             Recall {
@@ -85,6 +94,7 @@ impl Executor {
                 keep,
                 since,
                 pressed,
+                taken,
             },
         );
         self.send_recall(session, ino, keep, number, false);
@@ -102,6 +112,7 @@ impl Executor {
                 keep,
                 since,
                 pressed,
+                taken: true,
             },
         );
         self.send_recall(session, ino, keep, number, true);

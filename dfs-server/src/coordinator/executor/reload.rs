@@ -2,6 +2,7 @@
 
 use super::cluster::Node;
 use super::grace::Grace;
+use super::lapse::Lapse;
 use super::session::{Answered, Session};
 use super::{Executor, Fault};
 use dfs_core::ids::{Index, NodeId, SessionId, SetId};
@@ -80,7 +81,11 @@ impl Executor {
                 _ => Ok(None),
             })?;
         for (id, row) in sessions {
-            self.sessions.insert(id, Session::new(row.client, now));
+            let mut own = Session::new(row.client, now);
+            if row.lapsed {
+                own.lapse = Lapse::Before;
+            }
+            self.sessions.insert(id, own);
         }
         let replies = self.rows(keys::prefix::replies(), |key, value| match key {
             Key::Reply { session, op } => ReplyRow::decode(&[], value).map(|row| Some((session, op, row))),

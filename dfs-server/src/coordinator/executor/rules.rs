@@ -13,6 +13,8 @@ pub enum Rule {
     Grace,
     /// An answered call is not executed again, whoever leads.
     OneAnswer,
+    /// Who has lapsed under an earlier leader holds nothing.
+    Lapse,
     /// Nothing leaves when another may lead.
     Standing,
 }

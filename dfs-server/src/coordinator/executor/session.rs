@@ -3,6 +3,7 @@
 
 use super::event::Moved;
 use super::figures::Taken;
+use super::lapse::Lapse;
 use dfs_core::ids::Index;
 use dfs_proto::v1;
 use std::collections::{BTreeMap, VecDeque};
@@ -35,6 +36,7 @@ pub struct Session {
     pub heard: Instant,
     /// The newest of the client's streams that was presented here, as the client counts them.
     pub ordinal: u64,
+    pub lapse: Lapse,
     /// The client has all answers to changes below this.
     pub acked_below: u64,
     pub answered: BTreeMap<u64, Answered>,
@@ -64,6 +66,7 @@ impl Session {
             stream: None,
             heard: now,
             ordinal: 0,
+            lapse: Lapse::No,
             acked_below: 0,
             answered: BTreeMap::new(),
             executing: BTreeMap::new(),

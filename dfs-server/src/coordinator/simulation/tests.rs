@@ -93,6 +93,15 @@ fn a_seed_reproduces_everything() {
     }
 }
 
+/// Worlds that once found something: a client that sleeps through a reign, a lock asked for and let go at once by
+/// two threads, copies counted on that are not on a disk.
+#[test]
+fn seeds_that_found_something_hold() {
+    for seed in [148, 276, 477, 660] {
+        hold(seed);
+    }
+}
+
 /// Some seed notices the broken rule, and by one of the checkers whose it is.
 fn noticed(broken: Broken, checkers: &[&str]) {
     for seed in 0..BROKEN_SEEDS {
@@ -131,6 +140,14 @@ fn grants_during_grace_are_noticed() {
 #[test]
 fn a_call_that_is_executed_again_is_noticed() {
     noticed(Broken::Executor(Rule::OneAnswer), &["AtMostOnce"]);
+}
+
+#[test]
+fn claims_from_before_a_missed_reign_are_noticed() {
+    noticed(
+        Broken::Executor(Rule::Lapse),
+        &["CachedRead", "ServedRead", "ExclusiveLease", "WriteOrder"],
+    );
 }
 
 #[test]

@@ -107,8 +107,13 @@ impl Truth {
         if let Ok(reply) = &executed.result {
             self.apply(&executed.op, reply, &mut changed);
             if let Op::Commit(commit) = &executed.op {
-                let files = commit.files.iter().map(|file| (executed.session, file.ino));
-                self.changed.extend(files);
+                // A file that is gone is skipped by the commit, whoever held it.
+                let files = commit.files.iter().map(|file| file.ino);
+                let there: Vec<Ino> = files
+                    .filter(|ino| self.newest(&Cell::Version(*ino)) != 0)
+                    .collect();
+                self.changed
+                    .extend(there.into_iter().map(|ino| (executed.session, ino)));
             }
         }
         if executed.session == SessionId::COORDINATOR {

@@ -56,7 +56,10 @@ impl World {
     fn lock_answered(&mut self, own: usize, ino: Ino, pending: &Pending, number: u64, granted: bool) {
         let unlock = matches!(&pending.body, Body::Lock(lock, _)
             if lock.typ == dfs_core::lock::LockType::Unlock);
-        if granted && !unlock {
+        if unlock {
+            // Of another thread's lock, too, that was granted in between.
+            self.clients[own].locks.remove(&ino);
+        } else if granted {
             self.clients[own].locks.insert(ino);
             self.check_locks(ino);
         }

@@ -9,7 +9,7 @@ use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::{ChunkId, Ino, NodeId, SetId};
 use dfs_core::op::{Commit, FileCommit, NewChunk, Op, Reply};
 use dfs_core::types::{Extent, LeaseMode, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const AGE: Time = 3 * SEC;
 const PUT_PATIENCE: Time = 5 * SEC;
@@ -33,19 +33,21 @@ enum Stage {
 pub struct Flight {
     /// File, block, content: a chunk holds them in this order.
     blocks: Vec<(Ino, u64, Tag)>,
+    /// Files whose lease went meanwhile: their blocks stay in the chunk, and nothing will refer to them.
+    lost: BTreeSet<Ino>,
     stage: Stage,
     avoid: Vec<SetId>,
 }
 
 impl Flight {
     pub fn has(&self, ino: Ino) -> bool {
-        self.blocks.iter().any(|block| block.0 == ino)
+        !self.lost.contains(&ino) && self.blocks.iter().any(|block| block.0 == ino)
     }
 
     pub fn block(&self, ino: Ino, block: u64) -> Option<Tag> {
         self.blocks
             .iter()
-            .find(|held| (held.0, held.1) == (ino, block))
+            .find(|held| (held.0, held.1) == (ino, block) && self.has(ino))
             .map(|held| held.2)
     }
 }
@@ -72,6 +74,7 @@ impl World {
         let number = self.number();
         let flight = Flight {
             blocks,
+            lost: BTreeSet::new(),
             stage: Stage::Sealed(0),
             avoid: Vec::new(),
         };
@@ -239,16 +242,18 @@ impl World {
             return;
         };
         let new = new.clone();
-        let earlier = client
-            .flights
-            .range(..number)
-            .any(|(_, other)| other.blocks.iter().any(|block| flight.has(block.0)));
+        let earlier = client.flights.range(..number).any(|(_, other)| {
+            flight
+                .blocks
+                .iter()
+                .any(|block| flight.has(block.0) && other.has(block.0))
+        });
         if earlier || !client.welcomed {
             return;
         }
         let mut files: BTreeMap<Ino, Vec<Extent>> = BTreeMap::new();
         for (place, (ino, block, _)) in flight.blocks.iter().enumerate() {
-            if client.lease(*ino) == LeaseMode::Exclusive {
+            if client.lease(*ino) == LeaseMode::Exclusive && flight.has(*ino) {
                 files.entry(*ino).or_default().push(Extent {
                     offset: block * BLOCK,
                     len: BLOCK,
@@ -318,9 +323,9 @@ impl World {
         client.flights.retain(|_, flight| {
             if !committing(flight) && flight.has(ino) {
                 losses.insert(ino, now);
-                flight.blocks.retain(|block| block.0 != ino);
+                flight.lost.insert(ino);
             }
-            !flight.blocks.is_empty()
+            flight.blocks.iter().any(|block| flight.has(block.0))
         });
     }
 

@@ -182,13 +182,11 @@ impl World {
         let client = &mut self.clients[own];
         client.next_op += 1;
         let number = client.next_op;
-        if let Body::Op(op) = &body {
-            let line = self
-                .options
-                .told
-                .then(|| format!("client {own} calls {number}: {op:?}"));
-            self.tell(|| line.unwrap_or_default());
-        }
+        let line = self.options.told.then(|| match &body {
+            Body::Op(op) => format!("client {own} calls {number}: {op:?}"),
+            Body::Lock(lock, action) => format!("client {own} calls {number}: {lock:?} {action:?}"),
+        });
+        self.tell(|| line.unwrap_or_default());
         let client = &mut self.clients[own];
         let pending = Pending {
             body,
