@@ -16,11 +16,16 @@ const MESSAGE_BYTES: usize = 512 << 10;
 impl Executor {
     /// Queues something for a session; without a stream it is dropped: what is lost is asked for again.
     pub(super) fn send(&mut self, session: SessionId, index: Index, outgoing: Outgoing) {
+        // It holds back a deposed leader, too: whether the standing does is seen only without it.
+        let floor = match self.breaks(Rule::Standing) {
+            true => Index(0),
+            false => self.floor,
+        };
         let Some(own) = self.sessions.get_mut(&session) else {
             return;
         };
         if own.stream.is_some() {
-            own.outbox.push_back((index.max(self.floor), outgoing));
+            own.outbox.push_back((index.max(floor), outgoing));
             self.unsent.insert(session);
         }
     }
