@@ -277,7 +277,8 @@ pub fn chunk_seq(set: SetId) -> Vec<u8> {
     counter(format!("chunk_seq/{}", set.0).as_bytes())
 }
 
-/// What an operator set: `trash_retention` (seconds; none or 0 is no trash).
+/// A number by its name: `trash_retention` (seconds that an operator set; none or 0 is no trash), `trash_age` (seconds
+/// that leaders counted).
 pub fn setting(name: &[u8]) -> Vec<u8> {
     Builder::new(family::SETTING).bytes(name)
 }

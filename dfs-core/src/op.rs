@@ -177,6 +177,11 @@ pub enum Op {
         before: Timestamp,
         limit: u32,
     },
+    /// Frees those of these inodes that came to the trash at this age of it or before. Reply: `Done`.
+    ExpireTrash {
+        inos: Vec<Ino>,
+        age: u64,
+    },
     /// Frees this inode of the trash. Reply: `Done`.
     Discard {
         ino: Ino,
@@ -438,6 +443,7 @@ impl Op {
             Op::SetSetting { .. } => "set_setting",
             Op::Restore { .. } => "restore",
             Op::EmptyTrash { .. } => "empty_trash",
+            Op::ExpireTrash { .. } => "expire_trash",
             Op::Discard { .. } => "discard",
             Op::SetQuota { .. } => "set_quota",
             Op::RemoveQuota { .. } => "remove_quota",
@@ -464,6 +470,7 @@ impl Op {
         matches!(
             self,
             Op::Restore { .. }
+                | Op::ExpireTrash { .. }
                 | Op::Discard { .. }
                 | Op::SetQuota { .. }
                 | Op::RemoveQuota { .. }

@@ -293,7 +293,7 @@ macro_rules! rows {
 }
 
 rows!(DentryRow XattrRow ExtentRow ChunkRow GarbageRow MissingRow RangeRow HeldRow PurgeRow ReplyRow
-      CounterRow PlanRow SettingRow TrashRow QuotaRow ReservedRow WalkRow);
+      CounterRow PlanRow SettingRow QuotaRow ReservedRow WalkRow);
 
 /// Rows with fields that were added at their end.
 macro_rules! grown_rows {
@@ -327,4 +327,5 @@ grown_rows! {
     InodeRow, |row| row.quota != Ino(0) || row.charged != 0, 2;
     OrphanRow, |row| row.origin.is_some(), 1;
     SessionRow, |row| row.lapsed, 1;
+    TrashRow, |row| row.age != 0, 1;
 }

@@ -1,5 +1,6 @@
 //! Coordinators and datanodes as separate processes with their own data directories. Called by every test;
 //! knows the servers' command lines and nothing of what is in them.
+use crate::clock::Clocks;
 use crate::etcd::Etcd;
 use crate::net::{Network, Node};
 use crate::process::Process;
@@ -30,6 +31,8 @@ pub struct Setup {
     pub datanode_flags: Vec<String>,
     /// Each server, and each mount, in a namespace of its own, under its name (`coordinator`, `datanode-1`, `mnt`...).
     pub network: Option<Arc<Network>>,
+    /// Wall clocks that a test sets, one for each server under its name.
+    pub clocks: Option<Clocks>,
 }
 
 impl Default for Setup {
@@ -55,6 +58,7 @@ impl Default for Setup {
             coordinator_flags: quick.map(String::from).to_vec(),
             datanode_flags: Vec::new(),
             network: None,
+            clocks: None,
         }
     }
 }
@@ -79,6 +83,7 @@ pub struct Server {
     args: Vec<String>,
     log: PathBuf,
     node: Option<Node>,
+    clocks: Option<Clocks>,
     process: Option<Process>,
 }
 
@@ -92,6 +97,9 @@ impl Server {
         }
         if let Some(node) = &self.node {
             node.enter(&mut command);
+        }
+        if let Some(clocks) = &self.clocks {
+            clocks.give(&self.name, &mut command);
         }
         self.process = Some(Process::start(&self.name, &mut command, &self.log));
     }
@@ -324,6 +332,7 @@ fn server(dir: &Path, setup: &Setup, role: &str, name: &str, address: SocketAddr
         args,
         log: dir.join(format!("{name}.log")),
         node: setup.network.as_ref().map(|network| network.node(name)),
+        clocks: setup.clocks.clone(),
         process: None,
     }
 }

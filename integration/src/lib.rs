@@ -5,6 +5,7 @@
     reason = "the whole crate is test code: a panic is how a test fails"
 )]
 
+pub mod clock;
 pub mod cluster;
 pub mod disk;
 pub mod etcd;
@@ -19,6 +20,7 @@ pub mod room;
 pub mod script;
 pub mod sys;
 
+pub use clock::Clocks;
 pub use cluster::{Cluster, Setup};
 pub use etcd::Etcd;
 pub use mount::Mount;

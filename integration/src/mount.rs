@@ -1,4 +1,5 @@
 //! One mount: `dfs mount -f` as a process, killed or unmounted, and nothing of it left when the test ends.
+use crate::clock::Clocks;
 use crate::cluster::Cluster;
 use crate::net::Node;
 use crate::process::Process;
@@ -23,6 +24,7 @@ pub struct Mount {
     /// What the client logs, when not the usual.
     filter: Option<String>,
     node: Option<Node>,
+    clocks: Option<Clocks>,
     process: Option<Process>,
 }
 
@@ -53,6 +55,7 @@ impl Mount {
             log,
             filter: None,
             node: cluster.network.as_ref().map(|network| network.node(name)),
+            clocks: None,
             process: None,
         };
         mount.mount();
@@ -77,6 +80,12 @@ impl Mount {
         self.remount();
     }
 
+    /// Mounts anew with a client whose wall clock a test sets, under the mount's name.
+    pub fn use_clocks(&mut self, clocks: &Clocks) {
+        self.clocks = Some(clocks.clone());
+        self.remount();
+    }
+
     /// Starts the client and waits until the mount answers.
     pub fn mount(&mut self) {
         let mut command = Command::new(programs::dfs());
@@ -89,6 +98,10 @@ impl Mount {
         }
         if let Some(node) = &self.node {
             node.enter(&mut command);
+        }
+        if let Some(clocks) = &self.clocks {
+            let name = self.point.file_name().expect("a mount point has a name");
+            clocks.give(&name.to_string_lossy(), &mut command);
         }
         let mut process = Process::start("dfs mount", &mut command, &self.log);
         patience::until_true("the volume is mounted", MOUNT_LIMIT, || {

@@ -158,6 +158,7 @@ fn run_own(tx: &mut Tx<'_>, op: &Op) -> Outcome<Reply> {
         Op::SetSetting { name, value } => trash::set(tx, name, *value),
         Op::Restore { ino, to } => trash::restore(tx, *ino, to.as_ref()),
         Op::EmptyTrash { before, limit } => trash::empty(tx, *before, *limit),
+        Op::ExpireTrash { inos, age } => trash::expire(tx, inos, *age),
         Op::Discard { ino } => trash::discard(tx, *ino),
         Op::SetQuota { dir, bytes, inodes } => quota::set(tx, *dir, *bytes, *inodes),
         Op::RemoveQuota { dir } => quota::remove(tx, *dir),

@@ -13,8 +13,11 @@ use crate::types::{FileKind, Timestamp};
 
 /// The setting that turns the trash on: seconds that it keeps what it has.
 pub const RETENTION: &[u8] = b"trash_retention";
+/// Seconds for which leaders have kept a trash: never behind the present leader's count, ahead of it a little, so that
+/// nothing looks older than it is. Not an operator's; the coordinator moves it.
+pub const AGE: &[u8] = b"trash_age";
 /// Settings that there are.
-const SETTINGS: [&[u8]; 1] = [RETENTION];
+const SETTINGS: [&[u8]; 2] = [RETENTION, AGE];
 /// Removed directories that one restoration brings back on its way up.
 const PARENTS_MAX: usize = 256;
 /// Bytes of a unit of `blocks`.
@@ -95,7 +98,7 @@ fn bring_back(
     tx.add_entry(parent, name, ino, kind)
 }
 
-/// Frees the oldest.
+/// Frees what was removed before, by the wall clocks that there were.
 pub(super) fn empty(tx: &mut Tx<'_>, before: Timestamp, limit: u32) -> Outcome<Reply> {
     let limit = limit.max(1) as usize;
     let range = (keys::prefix::trash().0, keys::trash(before, Ino(0)));
@@ -108,6 +111,19 @@ pub(super) fn empty(tx: &mut Tx<'_>, before: Timestamp, limit: u32) -> Outcome<R
         tx.delete(key);
     }
     Ok(Reply::Progress { more })
+}
+
+/// One that came back and was removed again since is not meant.
+pub(super) fn expire(tx: &mut Tx<'_>, inos: &[Ino], age: u64) -> Outcome<Reply> {
+    for ino in inos {
+        if let Some((key, row)) = trashed(tx, *ino)?
+            && row.age <= age
+        {
+            tx.free_inode(*ino)?;
+            tx.delete(key);
+        }
+    }
+    Ok(Reply::Done)
 }
 
 pub(super) fn discard(tx: &mut Tx<'_>, ino: Ino) -> Outcome<Reply> {
@@ -131,12 +147,14 @@ impl Tx<'_> {
     pub fn enter_trash(&mut self, ino: Ino, origin: Origin) -> Outcome<()> {
         self.adopt(ino, Ino(0))?;
         let now = self.ctx.now;
+        let age = self.get::<SettingRow>(&keys::setting(AGE))?;
         let row = self.change(ino)?;
         row.ctime = now;
         let trash = TrashRow {
             origin,
             kind: row.kind,
             bytes: row.blocks * SECTOR,
+            age: age.map_or(0, |row| row.value),
         };
         self.put(keys::trash(now, ino), &trash);
         Ok(())

@@ -25,6 +25,9 @@ pub struct TrashRow {
     pub kind: FileKind,
     /// Allocated bytes when it was removed.
     pub bytes: u64,
+    /// The trash's age then, or a little more: seconds that leaders have counted. Wall clocks jump; this decides how
+    /// long it stays.
+    pub age: u64,
 }
 
 /// Whether a quota counts everything below its directory.

@@ -65,15 +65,19 @@ fn rows_that_grew_have_these_bytes() {
 #[test]
 fn rows_of_trash_and_quotas_have_these_bytes() {
     row(SettingRow { value: 300 }, "01ac02");
-    let trash = TrashRow {
+    let mut trash = TrashRow {
         origin: Origin {
             parent: Ino(1),
             name: b"n".to_vec(),
         },
         kind: FileKind::Directory,
         bytes: 512,
+        age: 0,
     };
-    row(trash, "0101016e018004");
+    // As before leaders counted its age.
+    row(trash.clone(), "0101016e018004");
+    trash.age = 300;
+    row(trash, "0201016e018004ac02");
     let quota = QuotaRow {
         limit_bytes: 1,
         limit_inodes: 2,

@@ -207,3 +207,35 @@ fn the_oldest_go_first_and_free_their_content() {
     };
     assert_eq!(own(&mut world, wrong), Err(FsError::NotFound));
 }
+
+// S32
+#[test]
+fn what_expires_is_decided_by_the_age_that_leaders_counted() {
+    let mut world = with_trash();
+    let aged = |world: &mut World, value| {
+        let name = b"trash_age".to_vec();
+        assert_eq!(own(world, Op::SetSetting { name, value }), Ok(Reply::Done));
+    };
+    let removed = |world: &mut World, name: &str| {
+        let file = world.file(ROOT, name);
+        world.unlink(ROOT, name).expect("removed");
+        file
+    };
+    let before = removed(&mut world, "a");
+    aged(&mut world, 100);
+    let after = removed(&mut world, "b");
+    let expire = |age| Op::ExpireTrash {
+        inos: vec![before, after, Ino(999)],
+        age,
+    };
+    assert_eq!(own(&mut world, expire(99)), Ok(Reply::Done));
+    assert_eq!(world.count(prefix::trash()), 1);
+    // Back, and removed again: its time begins again.
+    restore(&mut world, after).expect("comes back");
+    aged(&mut world, 200);
+    world.unlink(ROOT, "b").expect("removed");
+    assert_eq!(own(&mut world, expire(199)), Ok(Reply::Done));
+    assert_eq!(world.count(prefix::trash()), 1);
+    assert_eq!(own(&mut world, expire(200)), Ok(Reply::Done));
+    assert_eq!(world.count(prefix::trash()), 0);
+}

@@ -5,6 +5,7 @@
 mod acls;
 mod administration;
 mod agreement;
+mod clocks;
 mod coordinators;
 mod crash;
 mod deployed;

@@ -324,6 +324,7 @@ pub fn internal_op() -> BoxedStrategy<Op> {
         ino().prop_map(|ino| Op::Restore { ino, to: None }),
         (time(), any::<u32>()).prop_map(|(before, limit)| Op::EmptyTrash { before, limit }),
         ino().prop_map(|ino| Op::Discard { ino }),
+        (ino(), any::<u64>()).prop_map(|(ino, age)| Op::ExpireTrash { inos: vec![ino], age }),
         (ino(), any::<[u64; 2]>()).prop_map(|(dir, [bytes, inodes])| Op::SetQuota { dir, bytes, inodes }),
         ino().prop_map(|dir| Op::RemoveQuota { dir }),
         any::<u32>().prop_map(|limit| Op::WalkQuota { limit }),

@@ -40,6 +40,11 @@ impl World {
         })
     }
 
+    /// Changes the list of volumes.
+    pub fn name(&self, volumes: Vec<VolumeEntry>) {
+        self.volumes.send_replace(Arc::new(volumes));
+    }
+
     /// Ends the present reign, as a lease that ran out would.
     pub fn depose(&self) {
         if let Some(standing) = self.reign.lock().take() {

@@ -42,6 +42,11 @@ struct Life {
     kept: Option<Kept>,
 }
 
+fn is_deleting(named: &[VolumeEntry], number: VolumeId) -> bool {
+    let is = |entry: &VolumeEntry| entry.number == number && entry.state == VolumeState::Deleting;
+    named.iter().any(is)
+}
+
 /// How a reign ended.
 enum End {
     Stopped,
@@ -77,8 +82,19 @@ pub async fn run(
         .borrow()
         .iter()
         .any(|entry| entry.number == number);
-    if gone {
-        let dir = life.hosted.dir(number);
+    let dir = life.hosted.dir(number);
+    // A registry that lost its content names no volume either.
+    let known = life.hosted.volumes().into_iter().map(|(entry, ..)| entry);
+    let seen: Vec<VolumeEntry> = known.chain([life.entry.clone()]).collect();
+    if gone && !is_deleting(&seen, number) {
+        tracing::error!(
+            volume = life.entry.name,
+            dir = %dir.display(),
+            "the list of volumes does not name this volume any more, and it was not seen being deleted: state, log and \
+             checkpoints are kept. If the list was lost, restore it (etcd's snapshot) and start the coordinator again; \
+             if the volume was deleted, remove them by hand"
+        );
+    } else if gone {
         let removed = tokio::task::spawn_blocking(move || delete::remove_local(&dir, number)).await;
         match removed {
             Ok(Ok(())) => tracing::info!(volume = life.entry.name, "a volume is gone"),
@@ -296,8 +312,7 @@ impl Life {
         }
         let mut volumes = self.hosted.authority().volumes();
         let being_deleted = async {
-            let is = |entry: &VolumeEntry| entry.number == number && entry.state == VolumeState::Deleting;
-            let _ = volumes.wait_for(|named| named.iter().any(is)).await;
+            let _ = volumes.wait_for(|named| is_deleting(named, number)).await;
         };
         let told = tokio::select! {
             result = &mut ended => Err(result),
@@ -330,7 +345,10 @@ impl Life {
             )),
         };
         match end {
-            End::Gone => self.delete(store, term, &standing).await,
+            End::Gone => {
+                self.entry.state = VolumeState::Deleting;
+                self.delete(store, term, &standing).await
+            }
             end => end,
         }
     }

@@ -3,7 +3,7 @@
 
 use super::{Handle, Host};
 use crate::coordinator::Settings;
-use crate::coordinator::authority::{Leader, Memory, World};
+use crate::coordinator::authority::{Leader, Memory, VolumeEntry, VolumeState, World};
 use crate::coordinator::executor::{Beat, Event};
 use crate::coordinator::recovery::first_record;
 use crate::coordinator::settings::Healing;
@@ -22,7 +22,7 @@ struct One {
     host: Host,
     authority: Arc<Memory>,
     id: u128,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn settings(dir: &Path) -> Settings {
@@ -63,7 +63,7 @@ fn start(world: &Arc<World>, id: u128, stands: bool) -> One {
         host,
         authority,
         id,
-        _dir: dir,
+        dir,
     }
 }
 
@@ -151,5 +151,44 @@ async fn a_deposed_leader_follows_with_nothing_but_the_log_and_leads_again() {
     for mut one in [one, two] {
         one.host.stop();
         one.host.ended().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_here_of_a_volume_goes_only_when_it_was_seen_being_deleted() {
+    for announced in [false, true] {
+        let world = World::new(&first_record(Timestamp::default()));
+        let mut one = start(&world, 1, true);
+        leads(&one).await;
+        let state = one.dir.path().join("state");
+        assert!(state.exists());
+        // It follows, so that the test alone says what is in the list.
+        one.authority.stands.send_replace(false);
+        world.depose();
+        until("it does not lead", || {
+            one.host.hosted.led_here(VolumeId(0)).is_none().then_some(())
+        })
+        .await;
+        if announced {
+            world.name(vec![VolumeEntry {
+                number: VolumeId(0),
+                name: "default".into(),
+                state: VolumeState::Deleting,
+            }]);
+            until("it has seen that", || {
+                let named = one.host.hosted.volumes();
+                let state = named.first().map(|(entry, ..)| entry.state);
+                (state == Some(VolumeState::Deleting)).then_some(())
+            })
+            .await;
+        }
+        world.name(Vec::new());
+        until("its life ends", || {
+            one.host.hosted.volumes().is_empty().then_some(())
+        })
+        .await;
+        one.host.stop();
+        one.host.ended().await.unwrap();
+        assert_eq!(state.exists(), !announced);
     }
 }

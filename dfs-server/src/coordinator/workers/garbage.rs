@@ -1,10 +1,10 @@
 //! Deletes chunks that nothing refers to, after their quarantine, from every member of their set, and forgets
-//! them when all members have confirmed. A member that is away keeps them in the list until it is back.
+//! them when all members have confirmed. A member that is away keeps them in the list until it is back. Wall clocks
+//! jump: the quarantine is counted by the monotonic clock of this reign, from when it first saw the row.
 
 use super::datanodes::{DELETE_MAX, Datanodes};
 use super::{pause, scan};
 use crate::coordinator::Handle;
-use crate::coordinator::clock::wall_clock;
 use crate::coordinator::executor::Status;
 use dfs_core::error::FsError;
 use dfs_core::ids::{ChunkId, NodeId};
@@ -12,19 +12,26 @@ use dfs_core::keys::{self, Key};
 use dfs_core::op::Op;
 use dfs_core::rows::{ChunkRow, GarbageRow, NodeState};
 use dfs_core::view::{View, ViewError};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Chunks looked at in one round; a member that is away must not hide what others could delete.
 const ROUND: usize = 16_384;
+/// Chunks whose quarantine is counted at a time, some 25 MiB; what is beyond begins its own when others are gone.
+const SEEN_MAX: usize = 1 << 19;
 /// A member that failed is left alone for this, doubling up to the most.
 const BACKOFF: Duration = Duration::from_secs(2);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
-/// What is known of members beyond the durable rows; a restart only repeats deletions.
+/// Since when, by the monotonic clock, this reign has known each chunk of the garbage list.
+type Seen = BTreeMap<ChunkId, Instant>;
+
+/// What is known beyond the durable rows; a restart only repeats deletions and waits again.
 #[derive(Default)]
 struct Progress {
+    seen: Seen,
     confirmed: BTreeMap<ChunkId, BTreeSet<NodeId>>,
     backoff: BTreeMap<NodeId, (Instant, Duration)>,
     after: Option<Vec<u8>>,
@@ -56,9 +63,16 @@ async fn round(
         Some(after) => (after, keys::prefix::garbage().1),
         None => keys::prefix::garbage(),
     };
-    let delay = handle.settings.gc_delay.max(handle.settings.lease_term).as_secs() as i64;
-    let due_before = wall_clock().secs - delay;
-    let found = scan::blocking(&handle.store, move |store| due(store, &range, due_before)).await;
+    let delay = handle.settings.gc_delay.max(handle.settings.lease_term);
+    let (mut seen, now) = (std::mem::take(&mut progress.seen), Instant::now());
+    let found = scan::blocking(&handle.store, move |store| {
+        let found = due(store, &range, &mut seen, (now, delay));
+        Ok((found, seen))
+    });
+    let found = found.await.and_then(|(found, seen)| {
+        progress.seen = seen;
+        found
+    });
     let (chunks, next) = found.map_err(|error| {
         tracing::error!(%error, "the garbage list cannot be read");
         FsError::Io
@@ -100,20 +114,27 @@ async fn round(
 fn due(
     store: &dyn View,
     range: &keys::KeyRange,
-    before: i64,
+    seen: &mut Seen,
+    (now, delay): (Instant, Duration),
 ) -> Result<(Vec<ChunkId>, Option<Vec<u8>>), ViewError> {
     scan::rows(store, range, ROUND, |key, value| {
         let Key::Garbage(id) = key else {
             return Ok(None);
         };
-        let since = GarbageRow::decode(&keys::garbage(id), value)?.since;
+        GarbageRow::decode(&keys::garbage(id), value)?;
         let key = keys::chunk(id);
         if let Some(row) = store.get(&key)? {
             ChunkRow::decode(&key, &row)?;
             tracing::error!(chunk = %id, "a chunk is in use and in the garbage list; it is kept");
             return Ok(None);
         }
-        Ok((since.secs < before).then_some(id))
+        let room = seen.len() < SEEN_MAX;
+        let first = match seen.entry(id) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(place) if room => *place.insert(now),
+            Entry::Vacant(_) => return Ok(None),
+        };
+        Ok((now.duration_since(first) >= delay).then_some(id))
     })
 }
 
@@ -193,7 +214,45 @@ async fn forget(
             .add(part.len() as u64);
         for chunk in part {
             progress.confirmed.remove(chunk);
+            progress.seen.remove(chunk);
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfs_core::ids::SetId;
+    use dfs_core::types::Timestamp;
+    use dfs_core::view::MemoryView;
+
+    #[test]
+    fn the_quarantine_begins_when_a_reign_first_sees_the_row_whatever_the_row_says() {
+        let mut view = MemoryView::default();
+        let chunk = |seq| ChunkId { set: SetId(1), seq };
+        // Written by leaders whose wall clocks were decades apart.
+        for (seq, secs) in [(1, 0), (2, i64::from(u32::MAX))] {
+            let row = GarbageRow {
+                since: Timestamp { secs, nanos: 0 },
+            };
+            view.rows.insert(keys::garbage(chunk(seq)), row.encode());
+        }
+        let (began, delay) = (Instant::now(), Duration::from_secs(600));
+        let mut seen = Seen::new();
+        let mut look = |view: &MemoryView, seconds| {
+            let now = began + Duration::from_secs(seconds);
+            due(view, &keys::prefix::garbage(), &mut seen, (now, delay))
+                .expect("whole")
+                .0
+        };
+        assert_eq!(look(&view, 0), []);
+        let row = GarbageRow {
+            since: Timestamp::default(),
+        };
+        view.rows.insert(keys::garbage(chunk(3)), row.encode());
+        assert_eq!(look(&view, 599), []);
+        assert_eq!(look(&view, 600), [chunk(1), chunk(2)]);
+        assert_eq!(look(&view, 1199), [chunk(1), chunk(2), chunk(3)]);
+    }
 }

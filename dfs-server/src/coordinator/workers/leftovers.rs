@@ -1,14 +1,15 @@
-//! Deletes what former members still hold of a set, under the leader's term, once the usual delay is over. A copy stays
-//! while the chunk lacks others: it may be the best source.
+//! Deletes what former members still hold of a set, under the leader's term, once the usual delay is over: by the
+//! monotonic clock, from when this reign first saw that they are former. A copy stays while the chunk lacks others: it
+//! may be the best source.
 
 use super::copier::Copier;
 use super::datanodes::DELETE_MAX;
 use super::{pause, scan};
 use crate::coordinator::executor::{Order, Status};
-use crate::coordinator::wall_clock;
 use dfs_core::ids::{ChunkId, NodeId, SetId};
 use dfs_core::keys;
 use dfs_core::rows::ChunkRow;
+use dfs_core::types::Timestamp;
 use dfs_core::view::{View, ViewError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,16 +20,19 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(10);
 
 type Place = (SetId, NodeId);
+/// When this reign first saw each place that was left, with the time in its row: one who leaves again waits again.
+type Seen = BTreeMap<(Place, Timestamp), Instant>;
 
 pub async fn run(copier: Arc<Copier>) {
     let mut put_off: BTreeMap<Place, Instant> = BTreeMap::new();
+    let mut seen: Seen = Seen::new();
     loop {
         pause(INTERVAL).await;
         let Some(status) = copier.handle.status().await else {
             return;
         };
         put_off.retain(|_, until| *until > Instant::now());
-        for (set, node) in due(&copier, &status) {
+        for (set, node) in due(&copier, &status, &mut seen) {
             if put_off.contains_key(&(set, node)) {
                 continue;
             }
@@ -45,20 +49,21 @@ pub async fn run(copier: Arc<Copier>) {
 }
 
 /// Former members that can be asked and whose delay is over.
-fn due(copier: &Copier, status: &Status) -> Vec<Place> {
+fn due(copier: &Copier, status: &Status, seen: &mut Seen) -> Vec<Place> {
     let settings = &copier.handle.settings;
-    let delay = settings.gc_delay.max(settings.lease_term).as_secs() as i64;
-    let before = wall_clock().secs - delay;
+    let delay = settings.gc_delay.max(settings.lease_term);
     let alive = |node: NodeId| status.nodes.get(&node).is_some_and(|node| node.alive);
-    let mut found = Vec::new();
-    for (id, set) in &status.sets {
-        let ready = set
-            .former
-            .iter()
-            .filter(|former| former.since.secs < before && alive(former.node));
-        found.extend(ready.map(|former| (*id, former.node)));
-    }
-    found
+    let places = status.sets.iter().flat_map(|(id, set)| {
+        let former = set.former.iter();
+        former.map(|former| ((*id, former.node), former.since))
+    });
+    *seen = places
+        .map(|place| (place, seen.get(&place).copied().unwrap_or_else(Instant::now)))
+        .collect();
+    let ready = seen
+        .iter()
+        .filter(|((place, _), since)| since.elapsed() >= delay && alive(place.1));
+    ready.map(|((place, _), _)| *place).collect()
 }
 
 /// Deletes what is not needed there: whether nothing is left.

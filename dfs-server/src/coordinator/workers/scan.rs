@@ -11,7 +11,7 @@ pub fn rows<T>(
     view: &dyn View,
     (start, end): &KeyRange,
     limit: usize,
-    read: impl Fn(Key, &[u8]) -> Result<Option<T>, ViewError>,
+    mut read: impl FnMut(Key, &[u8]) -> Result<Option<T>, ViewError>,
 ) -> Result<(Vec<T>, Option<Vec<u8>>), ViewError> {
     let mut found = Vec::new();
     let mut failure = None;

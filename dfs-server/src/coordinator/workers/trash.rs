@@ -1,10 +1,10 @@
-//! Empties the trash: what is older than the retention, by the coordinator's clock, and the oldest of the rest early
-//! when the datanodes are nearly full, so that deleting makes room.
+//! Empties the trash: what is older than the retention, and the oldest of the rest early when the datanodes are nearly
+//! full, so that deleting makes room. Wall clocks jump: how old something is, leaders count by their monotonic clocks.
 
 use super::{pause, scan};
 use crate::coordinator::Handle;
-use crate::coordinator::clock::wall_clock;
 use dfs_core::error::FsError;
+use dfs_core::ids::Ino;
 use dfs_core::keys::{self, Key};
 use dfs_core::op::{Op, Reply};
 use dfs_core::rows::{SettingRow, TrashRow};
@@ -18,13 +18,68 @@ const STEP: u32 = 128;
 const BREATH: Duration = Duration::from_millis(5);
 /// With less than one part in so many available, the trash gives way.
 const SCARCE: u64 = 20;
-/// Items looked at to find enough bytes.
+/// Items looked at in one round, and to find enough bytes.
 const LOOK: usize = 16_384;
 /// What was given up becomes free this much after the quarantine of its chunks; more is not given up before.
 const SETTLE: Duration = Duration::from_secs(5);
+/// The durable age is ahead of the count by one part in so many of the retention, within these bounds, in seconds. So
+/// much longer things stay, and so often it is written; a new leader gives up the most.
+const AHEAD_PART: u64 = 16;
+const AHEAD: std::ops::RangeInclusive<u64> = 4..=60;
+
+/// The trash's age as this reign counts it: never more than what was durable all the while since the last look, so
+/// that nothing that came meanwhile has an age from the past.
+struct Count {
+    age: Duration,
+    looked: Instant,
+}
+
+impl Count {
+    /// The last leader was behind the durable age by no more than the most.
+    fn begin(durable: u64, now: Instant) -> Count {
+        Count {
+            age: Duration::from_secs(durable.saturating_sub(*AHEAD.end())),
+            looked: now,
+        }
+    }
+
+    fn look(&mut self, durable: u64, now: Instant) -> u64 {
+        let age = self.age + now.duration_since(self.looked);
+        self.age = age.min(Duration::from_secs(durable));
+        self.looked = now;
+        self.age.as_secs()
+    }
+
+    /// What is to be durable now, if that must change.
+    fn write(&self, durable: u64, retention: u64) -> Option<u64> {
+        let ahead = (retention / AHEAD_PART).clamp(*AHEAD.start(), *AHEAD.end());
+        let age = self.age.as_secs();
+        (durable < age + ahead / 2).then_some(age + ahead)
+    }
+}
+
+/// What a round found.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    /// Older than the retention.
+    old: Vec<Ino>,
+    /// Where the next round goes on.
+    next: Option<Vec<u8>>,
+    /// For the lack of space: until when what was removed goes.
+    scarce: Option<Timestamp>,
+    any: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Settings {
+    retention: u64,
+    durable: u64,
+}
 
 pub async fn run(handle: Handle) {
     let mut given_up: Option<Instant> = None;
+    let mut count = None;
+    let mut after = None;
     loop {
         pause(INTERVAL).await;
         let Some(status) = handle.status().await else {
@@ -35,28 +90,79 @@ pub async fn run(handle: Handle) {
             Some(when) if when.elapsed() < settling => 0,
             _ => shortage(&status.usage),
         };
-        let read = scan::blocking(&handle.store, move |store| due(store, need)).await;
-        let (old, scarce) = match read {
-            Ok(due) => due,
-            Err(error) => {
-                tracing::error!(%error, "the trash cannot be read");
-                continue;
-            }
-        };
-        if scarce.is_some() {
-            tracing::warn!(
-                bytes = need,
-                "the volume is nearly full: the oldest of the trash is given up"
-            );
-            given_up = Some(Instant::now());
+        match round(&handle, need, &mut count, &mut after).await {
+            Ok(true) => given_up = Some(Instant::now()),
+            Ok(false) => {}
+            Err(FsError::Interrupted) => return,
+            Err(error) => tracing::error!(%error, "the trash was not emptied; it is tried again"),
         }
-        for before in [old, scarce].into_iter().flatten() {
-            match empty(&handle, before).await {
-                Ok(()) => {}
-                Err(FsError::Interrupted) => return,
-                Err(error) => tracing::error!(%error, "the trash was not emptied; it is tried again"),
-            }
-        }
+    }
+}
+
+/// Whether something was given up for its space.
+async fn round(
+    handle: &Handle,
+    need: u64,
+    count: &mut Option<Count>,
+    after: &mut Option<Vec<u8>>,
+) -> Result<bool, FsError> {
+    let settings = scan::blocking(&handle.store, |store| settings(store));
+    let settings = settings.await.map_err(|error| unreadable(&error))?;
+    let Settings { retention, durable } = settings;
+    let count = count.get_or_insert_with(|| Count::begin(durable, Instant::now()));
+    let age = count.look(durable, Instant::now());
+    let from = after.take();
+    let found = scan::blocking(&handle.store, move |store| {
+        due(store, from, need, (retention, age))
+    })
+    .await;
+    let found = found.map_err(|error| unreadable(&error))?;
+    *after = found.next;
+    // An empty trash that is off does not age.
+    if (retention > 0 || found.any)
+        && let Some(value) = count.write(durable, retention)
+    {
+        let name = b"trash_age".to_vec();
+        handle.own(Op::SetSetting { name, value }).await?;
+    }
+    for part in found.old.chunks(STEP as usize) {
+        let age = limit((retention, age)).unwrap_or_default();
+        let inos = part.to_vec();
+        handle.own(Op::ExpireTrash { inos, age }).await?;
+        pause(BREATH).await;
+    }
+    let Some(before) = found.scarce else {
+        return Ok(false);
+    };
+    tracing::warn!(
+        bytes = need,
+        "the volume is nearly full: the oldest of the trash is given up"
+    );
+    empty(handle, before).await.map(|()| true)
+}
+
+fn unreadable(error: &ViewError) -> FsError {
+    tracing::error!(%error, "the trash cannot be read");
+    FsError::Io
+}
+
+fn settings(view: &dyn View) -> Result<Settings, ViewError> {
+    let value = |name: &[u8]| {
+        let key = keys::setting(name);
+        let row = view.get(&key)?;
+        row.map_or(Ok(0), |value| Ok(SettingRow::decode(&key, &value)?.value))
+    };
+    Ok(Settings {
+        retention: value(b"trash_retention")?,
+        durable: value(b"trash_age")?,
+    })
+}
+
+/// What came at this age or before is to go; without a retention that is all.
+fn limit((retention, age): (u64, u64)) -> Option<u64> {
+    match retention {
+        0 => Some(u64::MAX),
+        _ => age.checked_sub(retention),
     }
 }
 
@@ -65,37 +171,36 @@ fn shortage(usage: &VolumeUsage) -> u64 {
     (usage.total_bytes / SCARCE).saturating_sub(usage.available_bytes)
 }
 
-/// Until when what was removed goes: for its age, and for the lack of space.
-fn due(view: &dyn View, need: u64) -> Result<(Option<Timestamp>, Option<Timestamp>), ViewError> {
-    let key = keys::setting(b"trash_retention");
-    let retention = match view.get(&key)? {
-        Some(value) => SettingRow::decode(&key, &value)?.value,
-        None => 0,
-    };
-    let now = wall_clock();
-    let before = Timestamp {
-        secs: now
-            .secs
-            .saturating_sub(i64::try_from(retention).unwrap_or(i64::MAX)),
-        nanos: now.nanos,
-    };
-    let limit = if need > 0 { LOOK } else { 1 };
-    let (rows, _) = scan::rows(view, &keys::prefix::trash(), limit, |key, value| match key {
+fn due(view: &dyn View, from: Option<Vec<u8>>, need: u64, ages: (u64, u64)) -> Result<Found, ViewError> {
+    let read = |key: Key, value: &[u8]| match key {
         Key::Trash { since, ino } => {
             let row = TrashRow::decode(&keys::trash(since, ino), value)?;
-            Ok(Some((since, row.bytes)))
+            Ok(Some((since, ino, row)))
         }
         _ => Ok(None),
-    })?;
-    let old = rows
-        .first()
-        .is_some_and(|(since, _)| *since < before)
-        .then_some(before);
+    };
+    let whole = keys::prefix::trash();
+    let range = (from.unwrap_or_else(|| whole.0.clone()), whole.1.clone());
+    let (rows, next) = scan::rows(view, &range, LOOK, read)?;
+    let limit = limit(ages);
+    let is_old = |row: &TrashRow| limit.is_some_and(|limit| row.age <= limit);
+    let mut found = Found {
+        any: !rows.is_empty(),
+        next,
+        ..Found::default()
+    };
+    found.old = rows
+        .iter()
+        .filter(|(.., row)| is_old(row))
+        .map(|(_, ino, _)| *ino)
+        .collect();
+    if need == 0 {
+        return Ok(found);
+    }
     let mut sum = 0;
-    let mut last = None;
-    for (since, bytes) in rows.into_iter().take_while(|_| need > 0) {
-        sum += bytes;
-        last = Some(Timestamp {
+    for (since, _, row) in scan::rows(view, &whole, LOOK, read)?.0 {
+        sum += row.bytes;
+        found.scarce = Some(Timestamp {
             nanos: since.nanos + 1,
             ..since
         });
@@ -103,7 +208,7 @@ fn due(view: &dyn View, need: u64) -> Result<(Option<Timestamp>, Option<Timestam
             break;
         }
     }
-    Ok((old, last))
+    Ok(found)
 }
 
 async fn empty(handle: &Handle, before: Timestamp) -> Result<(), FsError> {
@@ -116,7 +221,6 @@ async fn empty(handle: &Handle, before: Timestamp) -> Result<(), FsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dfs_core::ids::Ino;
     use dfs_core::rows::Origin;
     use dfs_core::types::FileKind;
     use dfs_core::view::MemoryView;
@@ -124,8 +228,8 @@ mod tests {
     #[test]
     fn the_oldest_go_for_their_age_and_as_many_as_are_needed() {
         let mut view = MemoryView::default();
-        let now = wall_clock().secs;
-        for (ino, age) in [(20, 500), (21, 50), (22, 5)] {
+        // The wall clock was wrong when the first two were removed.
+        for (ino, secs, age) in [(20, 9000, 500), (21, 1, 900), (22, 1000, 1000)] {
             let row = TrashRow {
                 origin: Origin {
                     parent: Ino::ROOT,
@@ -133,28 +237,37 @@ mod tests {
                 },
                 kind: FileKind::File,
                 bytes: 100,
+                age,
             };
-            let since = Timestamp {
-                secs: now - age,
-                nanos: 7,
-            };
+            let since = Timestamp { secs, nanos: 7 };
             view.rows.insert(keys::trash(since, Ino(ino)), row.encode());
         }
-        let retention = SettingRow { value: 100 };
-        view.rows
-            .insert(keys::setting(b"trash_retention"), retention.encode());
-        let (old, scarce) = due(&view, 0).expect("whole");
-        assert!(old.is_some_and(|before| before.secs >= now - 100) && scarce.is_none());
-        let (_, scarce) = due(&view, 150).expect("whole");
+        let old = |ages| due(&view, None, 0, ages).expect("whole").old;
+        assert_eq!(old((600, 1099)), []);
+        assert_eq!(old((600, 1100)), [Ino(20)]);
+        assert_eq!(old((2000, 1100)), []);
+        assert_eq!(old((0, 0)).len(), 3, "no retention is no trash");
+        let scarce = due(&view, None, 150, (2000, 1100)).expect("whole").scarce;
+        assert_eq!(scarce.map(|before| (before.secs, before.nanos)), Some((1000, 8)));
+    }
+
+    #[test]
+    fn the_count_is_never_ahead_of_what_was_durable() {
+        let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let mut count = Count::begin(1000, now);
+        // What came to the trash while 1000 was durable is not older than that, however late the look.
+        assert_eq!((count.look(1000, at(5)), count.look(1000, at(5000))), (945, 1000));
+        assert_eq!(count.write(1000, 3600), Some(1060));
         assert_eq!(
-            scarce.map(|before| (before.secs, before.nanos)),
-            Some((now - 50, 8))
+            (count.look(1060, at(5029)), count.write(1060, 3600)),
+            (1029, None)
         );
-        view.rows.insert(
-            keys::setting(b"trash_retention"),
-            SettingRow { value: 1000 }.encode(),
+        assert_eq!(
+            (count.look(1060, at(5031)), count.write(1060, 3600)),
+            (1031, Some(1091))
         );
-        assert_eq!(due(&view, 0).expect("whole"), (None, None));
+        assert_eq!(count.write(1031, 1), Some(1035));
     }
 
     #[test]
