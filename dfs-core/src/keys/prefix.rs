@@ -20,6 +20,11 @@ pub fn xattrs(ino: Ino) -> KeyRange {
     Builder::new(family::XATTR).u64(ino.0).range()
 }
 
+/// The extents of all inodes, file by file.
+pub fn all_extents() -> KeyRange {
+    Builder::new(family::EXTENT).range()
+}
+
 /// The extents of one content of an inode.
 pub fn extents(ino: Ino, content: u64) -> KeyRange {
     Builder::new(family::EXTENT).u64(ino.0).u64(content).range()

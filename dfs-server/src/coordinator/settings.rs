@@ -68,6 +68,9 @@ pub struct Policy {
     /// How often what the datanodes hold is compared with the metadata
     #[arg(long, default_value = "10m", value_parser = parse_duration, env = "DFS_INVENTORY_INTERVAL")]
     pub inventory_interval: Duration,
+    /// How often chunks with little content in use are looked for and rewritten
+    #[arg(long, default_value = "10m", value_parser = parse_duration, env = "DFS_CLEAN_INTERVAL")]
+    pub clean_interval: Duration,
     /// Records of the log after which a checkpoint is made (there is also a bound in bytes)
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..), env = "DFS_CHECKPOINT_RECORDS")]
     pub checkpoint_records: u64,
@@ -99,6 +102,7 @@ pub struct Settings {
     pub session_timeout: Duration,
     pub gc_delay: Duration,
     pub inventory_interval: Duration,
+    pub clean_interval: Duration,
     pub checkpoint_records: u64,
     /// Where this volume's figures are counted.
     pub observer: Observer,
@@ -143,6 +147,7 @@ impl Policy {
             session_timeout: self.session_timeout,
             gc_delay: self.gc_delay,
             inventory_interval: self.inventory_interval,
+            clean_interval: self.clean_interval,
             checkpoint_records: self.checkpoint_records,
             observer: observer.clone(),
             healing: self.healing,

@@ -38,6 +38,7 @@ fn settings(dir: &Path) -> Settings {
         session_timeout: 3 * second,
         gc_delay: second,
         inventory_interval: 60 * second,
+        clean_interval: 600 * second,
         checkpoint_records: 1000,
         observer: Default::default(),
         healing: Healing {

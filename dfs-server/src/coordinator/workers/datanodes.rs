@@ -7,12 +7,15 @@ use dfs_core::ids::{ChunkId, NodeId, SetId};
 use dfs_proto::convert::ids::{sha256, stored_chunk};
 use dfs_proto::v1::chunks_client::ChunksClient;
 use dfs_proto::v1::verify_reply::State;
-use dfs_proto::v1::{self, DeleteRequest, ListRequest, PullRequest, VerifyRequest};
+use dfs_proto::v1::{
+    self, ComposePiece, ComposeRequest, DeleteRequest, ListRequest, PullRequest, VerifyRequest,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::Status;
 use tonic::transport::Channel;
+use uuid::Uuid;
 
 /// A node that does not answer within this is tried again later.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -33,6 +36,13 @@ pub enum Copy {
     Corrupt,
     /// It could not say.
     Unknown,
+}
+
+/// A chunk that was made from others.
+pub struct Composed {
+    pub len: u32,
+    pub sha256: [u8; 32],
+    pub on_disk: Vec<NodeId>,
 }
 
 impl Datanodes {
@@ -116,6 +126,31 @@ impl Datanodes {
         let (peer, mut client) = self.client(address)?;
         let reply = within(&peer, client.pull(request)).await?.into_inner();
         Ok(sha256(&reply.sha256, "PullReply.sha256")?)
+    }
+
+    /// Has a member make a new chunk from pieces of chunks that it has, and give it to the others.
+    pub async fn compose(
+        &self,
+        address: &str,
+        chunk: ChunkId,
+        pieces: Vec<ComposePiece>,
+        others: Vec<v1::Node>,
+    ) -> Result<Composed, Status> {
+        let request = ComposeRequest {
+            cluster: self.cluster.clone(),
+            term: self.term,
+            transfer: Uuid::new_v4().as_bytes().to_vec(),
+            chunk: Some(chunk.into()),
+            pieces,
+            others,
+        };
+        let (peer, mut client) = self.client(address)?;
+        let reply = within(&peer, client.compose(request)).await?.into_inner();
+        Ok(Composed {
+            len: reply.len,
+            sha256: sha256(&reply.sha256, "ComposeReply.sha256")?,
+            on_disk: reply.on_disk.into_iter().map(NodeId).collect(),
+        })
     }
 
     /// Every chunk that a member holds.

@@ -1,14 +1,16 @@
-//! Work that nobody waits for: purging removed content, deleting garbage, repairing and moving copies, comparing
-//! what the datanodes hold with the metadata. Each worker is a task that asks the executor for changes; none
-//! has state that a restart would lose.
+//! Work that nobody waits for: purging removed content, deleting garbage, repairing and moving copies, rewriting
+//! chunks with little content in use, comparing what the datanodes hold with the metadata. Each worker is a task
+//! that asks the executor for changes; none has state that a restart would lose.
 
 mod census;
+mod cleaner;
 mod copier;
 mod datanodes;
 mod fill;
 mod garbage;
 mod inventory;
 mod leftovers;
+mod moves;
 mod planner;
 mod purge;
 mod quotas;
@@ -41,6 +43,7 @@ pub fn start(handle: Handle, bad_copies: mpsc::Receiver<(ChunkId, NodeId)>) -> J
     tasks.spawn(leftovers::run(copier));
     tasks.spawn(quotas::run(handle.clone()));
     tasks.spawn(trash::run(handle.clone()));
+    tasks.spawn(cleaner::run(handle.clone()));
     tasks.spawn(inventory::run(handle));
     tasks
 }

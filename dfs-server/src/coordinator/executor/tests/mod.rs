@@ -46,6 +46,7 @@ fn settings(dir: &Path) -> Settings {
         session_timeout: Duration::from_secs(3),
         gc_delay: TERM,
         inventory_interval: Duration::from_secs(60),
+        clean_interval: Duration::from_secs(600),
         checkpoint_records: 1000,
         observer: Default::default(),
         healing: Healing {

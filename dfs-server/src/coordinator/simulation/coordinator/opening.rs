@@ -16,6 +16,7 @@ fn settings() -> Settings {
         session_timeout: SESSION_TIMEOUT,
         gc_delay: GC_DELAY,
         inventory_interval: Duration::from_secs(5),
+        clean_interval: Duration::from_secs(600),
         checkpoint_records: u64::MAX,
         observer: Default::default(),
         healing: Healing {
