@@ -4,7 +4,7 @@ use crate::Scene;
 use integration::cluster::{Cluster, Setup};
 use integration::figures::Figures;
 use integration::mount::Mount;
-use integration::{Room, patience, script, sys};
+use integration::{Room, patience, script};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
