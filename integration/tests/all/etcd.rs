@@ -124,6 +124,25 @@ fn a_log_moves_to_etcd_whole_and_the_directory_is_not_used_alone_again() {
     patience::until_true("dfs fsck finds nothing wrong", LIMIT, clean);
 }
 
+/// Writes one large attribute again and again, each time a record of the log; how often ENOSPC was met. Whoever is
+/// faster than the trimming meets it, and it clears itself.
+fn write_records(file: &Path, records: usize) -> usize {
+    let mut refused = 0;
+    for number in 0..records {
+        patience::until_true("room for a record", LIMIT, || {
+            match sys::set_xattr(file, "user.large", &vec![number as u8; VALUE], 0) {
+                Ok(()) => true,
+                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                    refused += 1;
+                    false
+                }
+                Err(error) => panic!("record {number} of {records}: {error}"),
+            }
+        });
+    }
+    refused
+}
+
 // S44
 #[test]
 fn a_log_longer_than_the_quota_passes_and_an_etcd_filled_by_others_clears_itself() {
@@ -146,20 +165,7 @@ fn a_log_longer_than_the_quota_passes_and_an_etcd_filled_by_others_clears_itself
     File::open(&file).unwrap().sync_all().unwrap();
     let begun = Instant::now();
     let records = QUOTA as usize * 5 / 4 / VALUE;
-    let mut refused = 0;
-    for number in 0..records {
-        // Whoever is faster than the trimming meets ENOSPC, which clears itself.
-        patience::until_true("room for a record", LIMIT, || {
-            match sys::set_xattr(&file, "user.large", &vec![number as u8; VALUE], 0) {
-                Ok(()) => true,
-                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                    refused += 1;
-                    false
-                }
-                Err(error) => panic!("record {number} of {records}: {error}"),
-            }
-        });
-    }
+    let refused = write_records(&file, records);
     eprintln!(
         "{records} records of {VALUE} bytes in {:?}, {refused} refused at first",
         begun.elapsed()
