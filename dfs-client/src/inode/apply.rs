@@ -37,6 +37,7 @@ impl Events for Caches {
         outcome: &FsResult<Reply>,
         grants: &[(Ino, LeaseMode)],
         touched: &[Attr],
+        repeated: bool,
     ) {
         for (ino, mode) in grants {
             let inode = self.table.get(*ino);
@@ -50,7 +51,12 @@ impl Events for Caches {
         if let Some(op) = op {
             let was_touched = |ino: Ino| touched.iter().any(|attr| attr.ino == ino);
             match outcome {
-                Ok(reply) => self.succeeded(op, reply, &was_touched),
+                Ok(reply) => {
+                    self.succeeded(op, reply, &was_touched);
+                    if repeated {
+                        self.doubt(op, reply, touched);
+                    }
+                }
                 Err(error) => self.failed(op, *error),
             }
         }
@@ -152,7 +158,7 @@ impl Caches {
         mode
     }
 
-    fn with(&self, ino: Ino, change: impl FnOnce(&mut State)) {
+    pub(super) fn with(&self, ino: Ino, change: impl FnOnce(&mut State)) {
         if let Some(inode) = self.table.find(ino) {
             change(&mut inode.state.lock());
         }

@@ -5,6 +5,7 @@
 mod answering;
 pub(crate) mod apply;
 pub(crate) mod content;
+mod doubt;
 mod ranges;
 pub(crate) mod recall;
 pub(crate) mod release;

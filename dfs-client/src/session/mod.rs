@@ -36,12 +36,14 @@ const DYING_WAIT: Duration = Duration::from_millis(300);
 /// Where replies and recalls go, in the order of the stream and before the caller of a reply wakes. Called from
 /// the stream's task: it must not block.
 pub(crate) trait Events: Send + Sync + 'static {
+    /// With `repeated` the outcome was told before, and only `touched` is of now.
     fn replied(
         &self,
         op: Option<&Op>,
         outcome: &FsResult<Reply>,
         grants: &[(Ino, LeaseMode)],
         touched: &[Attr],
+        repeated: bool,
     );
     /// With `taken` everything beyond `keep` is lost already.
     fn recalled(&self, ino: Ino, keep: LeaseMode, number: u64, taken: bool);

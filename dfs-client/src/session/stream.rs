@@ -342,7 +342,7 @@ fn replied(session: &Session, events: &dyn super::Events, reply: v1::Reply) {
         Ok(Answer::Lock(conflict)) => (Ok(dfs_core::op::Reply::Done), Some(conflict)),
         Err(error) => (Err(error), None),
     };
-    events.replied(op, &outcome, &grants, &touched);
+    events.replied(op, &outcome, &grants, &touched, reply.repeated);
     let answer = match lock {
         Some(conflict) => Ok(Answer::Lock(conflict)),
         None => outcome.map(Answer::Reply),

@@ -318,6 +318,7 @@ impl Volume {
                 v1::Reply {
                     grants: vec![],
                     touched: vec![],
+                    repeated: true,
                     ..reply.clone()
                 },
             );

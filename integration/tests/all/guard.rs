@@ -53,7 +53,12 @@ fn a_killed_client_whose_connection_stays_open_hangs_nobody() {
     for name in ["file", "absent"] {
         let path = scene.join(name);
         let asked = patience::within("a call on the dead mount", LIMIT, move || path.metadata());
-        assert_eq!(sys::errno(asked), libc::ENOTCONN);
+        // Who was under way when the connection was cut gets the one, who comes later the other.
+        let errno = sys::errno(asked);
+        assert!(
+            [libc::ECONNABORTED, libc::ENOTCONN].contains(&errno),
+            "errno {errno}"
+        );
     }
     assert!(
         sys::mounted(scene.path()).is_some(),

@@ -42,6 +42,7 @@ impl Executor {
                 outcome,
                 grants,
                 touched,
+                repeated: false,
             },
         );
         Ok(())

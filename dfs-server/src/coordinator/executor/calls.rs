@@ -91,6 +91,7 @@ impl Executor {
                     outcome: outcome_to_wire(Err(FsError::Invalid)),
                     grants: Vec::new(),
                     touched: Vec::new(),
+                    repeated: false,
                 };
                 self.reply(session, Index(0), reply);
                 Ok(())

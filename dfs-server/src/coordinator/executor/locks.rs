@@ -97,6 +97,7 @@ impl Executor {
             outcome: Some(outcome),
             grants: Vec::new(),
             touched: Vec::new(),
+            repeated: false,
         };
         self.reply(session, Index(0), reply);
     }

@@ -43,6 +43,7 @@ impl Executor {
             outcome: Some(answered.outcome),
             grants: Vec::new(),
             touched,
+            repeated: true,
         };
         self.reply(session, index, reply);
         Ok(())

@@ -23,12 +23,14 @@ impl World {
                 self.clients[own].inode(ino).lease = mode;
             }
         }
-        let mut touched = Vec::new();
-        for attr in reply.touched {
-            if let Ok(attr) = Attr::try_from(attr) {
-                touched.push(attr.ino);
-                self.note_version(own, attr.ino, attr.version);
-            }
+        let attrs: Vec<Attr> = reply
+            .touched
+            .into_iter()
+            .filter_map(|attr| attr.try_into().ok())
+            .collect();
+        let touched: Vec<Ino> = attrs.iter().map(|attr| attr.ino).collect();
+        for attr in &attrs {
+            self.note_version(own, attr.ino, attr.version);
         }
         let Some(pending) = self.clients[own].pending.remove(&reply.op_id) else {
             return;
@@ -45,6 +47,12 @@ impl World {
         };
         self.check_answer(own, reply.op_id, &pending, &outcome);
         self.apply_answer(own, &pending, &outcome, &touched);
+        if let (true, Body::Op(op), Ok(answer)) = (reply.repeated, &pending.body, &outcome) {
+            self.doubt(own, op, answer);
+            for attr in &attrs {
+                self.note_version(own, attr.ino, attr.version);
+            }
+        }
         match pending.purpose {
             Purpose::Thread(thread) => self.give(own, thread, reply.op_id, outcome),
             Purpose::Flight(number) => self.landed(own, number, &pending.body, outcome),
@@ -195,6 +203,32 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// An answer that was given before may be out of date by now.
+    fn doubt(&mut self, own: usize, op: &Op, answer: &Reply) {
+        let names: Vec<(Ino, &Vec<u8>)> = match op {
+            Op::Make(make) => vec![(make.parent, &make.name)],
+            Op::Unlink(unlink) => vec![(unlink.parent, &unlink.name)],
+            Op::Rename(rename) => vec![
+                (rename.parent, &rename.name),
+                (rename.new_parent, &rename.new_name),
+            ],
+            _ => Vec::new(),
+        };
+        for (directory, name) in names {
+            self.clients[own].inode(directory).names.remove(name);
+        }
+        let ino = match (op, answer) {
+            (Op::SetAttr { ino, .. }, _) => Some(*ino),
+            (_, Reply::Entry { attr, .. }) => Some(attr.ino),
+            _ => None,
+        };
+        if let Some(ino) = ino {
+            let inode = self.clients[own].inode(ino);
+            inode.version = None;
+            inode.extents = None;
         }
     }
 
