@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use dfs_fuse::kernel::mountinfo;
 
@@ -107,4 +109,50 @@ fn the_help_of_mounting_teaches_its_options() {
         assert!(help.contains(word), "{word} is not in\n{help}");
     }
     assert!(!help.contains("ready-fd"));
+}
+
+/// How long a loaded machine may take for what takes a second.
+const LONG: Duration = Duration::from_secs(60);
+
+fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(begun.elapsed() < LONG, "no {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn an_interrupted_benchmark_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut bench = Command::new(DFS);
+    bench.args(["bench", text(directory.path()), "--json"]);
+    let mut bench = bench
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let entries = || std::fs::read_dir(directory.path()).unwrap();
+    let room = wait_for("room", || Some(entries().next()?.unwrap().path()));
+    wait_for("large file", || room.join("large").exists().then_some(()));
+    let process = nix::unistd::Pid::from_raw(bench.id().try_into().unwrap());
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGINT).unwrap();
+    let status = wait_for("end", || bench.try_wait().unwrap());
+    assert_eq!(status.code(), Some(130));
+    assert_eq!(entries().count(), 0);
+    let mut printed = String::new();
+    bench.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+    let result: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(result["interrupted"], true);
+}
+
+#[test]
+fn a_benchmark_of_what_is_no_directory_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let refused = dfs(&["bench", text(&directory.path().join("nowhere"))]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said(&refused).contains("nowhere"), "{}", said(&refused));
 }

@@ -8,6 +8,7 @@ macro_rules! say {
     };
 }
 
+pub mod bench_directory;
 pub mod fsck;
 pub mod info;
 pub mod node;

@@ -2,6 +2,7 @@
 //! `kernel`, `door` and `dfs_client::commands`.
 
 mod background;
+mod bench;
 mod fsck;
 mod guard;
 mod info;
@@ -40,6 +41,7 @@ Examples:
   dfs umount /mnt/dfs
   dfs status dfs://localhost/default --json
   dfs top dfs://localhost/default
+  dfs bench /mnt/dfs
   dfs info /mnt/dfs/file
   dfs fsck /mnt/dfs";
 
@@ -55,6 +57,7 @@ enum Command {
     Quota(quota::Quota),
     Node(node::Node),
     Top(top::Top),
+    Bench(bench::Bench),
     Volume(volume::Volume),
 }
 
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Quota(quota) => quota.run(),
         Command::Node(node) => node.run(),
         Command::Top(top) => top.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Volume(volume) => volume.run(),
     }
 }
