@@ -50,7 +50,7 @@ enum Command {
     Tidy,
     /// `cargo fmt --check` and clippy without a warning
     Lint,
-    /// Measure ext4, a libfuse passthrough and DFS in one run and write docs/BENCHMARKS.md (root)
+    /// Measure ext4, a libfuse passthrough, DFS and, with --peers, others in one run; write docs/BENCHMARKS.md (root)
     Bench(bench::BenchArgs),
 }
 

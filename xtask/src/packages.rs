@@ -61,6 +61,29 @@ pub const BENCH: &[Package] = &[
     program("python3", "python3"),
 ];
 
+pub const MOOSEFS: &[Package] = &[
+    program("gcc", "gcc"), // for the shim that lets its daemons talk on the loopback interface
+    program("moosefs-chunkserver", "mfschunkserver"),
+    program("moosefs-cli", "mfscli"),
+    program("moosefs-client", "mfsmount"),
+    program("moosefs-master", "mfsmaster"),
+];
+
+pub const GLUSTER: &[Package] = &[
+    program("attr", "setfattr"),
+    program("glusterfs-client", "glusterfs"),
+    program("glusterfs-server", "glusterd"),
+];
+
+pub const CEPH: &[Package] = &[
+    program("ceph-common", "ceph"),
+    program("ceph-fuse", "ceph-fuse"),
+    program("ceph-mds", "ceph-mds"),
+    program("ceph-mgr", "ceph-mgr"),
+    program("ceph-mon", "ceph-mon"),
+    program("ceph-osd", "ceph-osd"),
+];
+
 fn missing<'a>(wanted: &[&'a [Package]]) -> Vec<&'a str> {
     let absent =
         |p: &Package| p.program.is_none_or(|name| shell::on_path(name).is_none()) && !installed(p.name);

@@ -1,180 +1,198 @@
-//! The file systems that are measured: how each is built, started, remounted and stopped. A peer is one more
-//! variant here.
-use crate::cluster::Cluster;
-use crate::fuse;
+//! The file systems that are measured. How each is started, mounted again and taken away is a script of its name in
+//! bench/targets; which packages it needs, and which rows it is measured on, is here.
+use super::passthrough;
+use crate::packages::{self, Package};
 use crate::shell::{self, Outcome};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// Beside the defaults, so that a DFS of `cargo xtask up` may go on meanwhile.
-const PORTS: [u16; 4] = [7460, 7461, 7462, 7463];
+/// Everything about a start is bounded in the scripts; these are the bounds of their sums, in seconds.
+const UP_LIMIT: &str = "600";
+const DOWN_LIMIT: &str = "300";
 
-enum Kind {
-    /// A plain directory of the disk itself, bind-mounted: the limit of everything.
-    Local,
-    /// libfuse's example over the same directory: what FUSE allows with one copy and no network.
-    Passthrough,
-    /// This project: one coordinator, three datanodes, three copies.
-    Dfs,
+/// Rows whose meaning is that something is on stable storage. `git` syncs every object that it writes.
+pub const ROWS_THAT_SYNC: &str = "^(seq_write|randwrite_.*|append_.*|sqlite_tx|git_add_commit)$";
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// One copy, no network: what this machine allows.
+    Limit,
+    /// This project.
+    Subject,
+    Peer,
 }
 
 pub struct Target {
-    kind: Kind,
-    home: PathBuf,
-    scratch: PathBuf,
+    pub name: &'static str,
+    pub part: Part,
+    /// What it is, for the page.
+    pub about: &'static str,
+    /// Only these rows; nothing means all.
+    pub rows: Option<&'static str>,
+    script: &'static str,
+    settings: &'static [(&'static str, &'static str)],
+    packages: &'static [Package],
 }
 
-pub fn all(scratch: &Path) -> Vec<Target> {
-    let target = |kind, name| Target {
-        kind,
-        home: scratch.join(name),
-        scratch: scratch.to_owned(),
-    };
-    vec![
-        target(Kind::Local, "ext4"),
-        target(Kind::Passthrough, "passthrough"),
-        target(Kind::Dfs, "dfs"),
-    ]
-}
+pub const ALL: [Target; 7] = [
+    Target {
+        name: "ext4",
+        part: Part::Limit,
+        about: "the disk itself: one copy, no network, no daemon",
+        rows: None,
+        script: "ext4.sh",
+        settings: &[],
+        packages: &[],
+    },
+    Target {
+        name: "passthrough",
+        part: Part::Limit,
+        about: "libfuse's passthrough_ll over that disk: what FUSE allows with one copy and no network",
+        rows: None,
+        script: "passthrough.sh",
+        settings: &[],
+        packages: &[],
+    },
+    Target {
+        name: "dfs",
+        part: Part::Subject,
+        about: "this project: a coordinator and three datanodes, three copies, default options, fsync on all of them",
+        rows: None,
+        script: "dfs.sh",
+        settings: &[],
+        packages: &[],
+    },
+    Target {
+        name: "moosefs",
+        part: Part::Peer,
+        about: "MooseFS, three copies, the package's defaults, which never sync: it takes no part in the rows that do",
+        rows: None,
+        script: "moosefs.sh",
+        settings: &[("SAFE", "0")],
+        packages: packages::MOOSEFS,
+    },
+    Target {
+        name: "moosefs-safe",
+        part: Part::Peer,
+        about: "the same with HDD_FSYNC_BEFORE_CLOSE=1 and CHANGELOG_SAVE_MODE=2, for the rows that sync",
+        rows: Some(ROWS_THAT_SYNC),
+        script: "moosefs.sh",
+        settings: &[("SAFE", "1")],
+        packages: packages::MOOSEFS,
+    },
+    Target {
+        name: "gluster",
+        part: Part::Peer,
+        about: "GlusterFS, replica 3, the package's defaults; fsync on all bricks",
+        rows: None,
+        script: "gluster.sh",
+        settings: &[],
+        packages: packages::GLUSTER,
+    },
+    Target {
+        name: "ceph",
+        part: Part::Peer,
+        about: "CephFS, size 3, min_size 2, BlueStore, ceph-fuse; fsync on all OSDs",
+        rows: None,
+        script: "ceph.sh",
+        settings: &[],
+        packages: packages::CEPH,
+    },
+];
 
 impl Target {
-    pub fn name(&self) -> &str {
-        self.home
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default()
+    pub fn script_path(&self) -> PathBuf {
+        shell::root().join("xtask/bench/targets").join(self.script)
+    }
+}
+
+/// A target and where it keeps its things.
+pub struct Place {
+    pub target: &'static Target,
+    scratch: PathBuf,
+    /// Where this project's executables are.
+    programs: PathBuf,
+}
+
+impl Place {
+    pub fn new(target: &'static Target, scratch: &Path, programs: &Path) -> Self {
+        Self {
+            target,
+            scratch: scratch.to_owned(),
+            programs: programs.to_owned(),
+        }
     }
 
     pub fn mountpoint(&self) -> PathBuf {
-        self.home.join("mnt")
+        self.scratch.join(format!("{}-mnt", self.target.name))
     }
 
-    fn data(&self) -> PathBuf {
-        self.home.join("data")
+    fn tools(&self) -> PathBuf {
+        self.scratch.join("tools")
     }
 
-    fn cluster(&self) -> Cluster {
-        Cluster {
-            programs: shell::target_dir().join("release"),
-            home: self.home.join("cluster"),
-            ports: PORTS,
-        }
-    }
-
-    fn passthrough(&self) -> PathBuf {
-        self.scratch.join("tools/passthrough")
-    }
-
-    /// Builds what the target needs and clears what an earlier run left.
+    /// Installs and builds what the target needs, and clears what an earlier run left.
     pub fn prepare(&self) -> Outcome {
-        self.stop()?;
-        match self.kind {
-            Kind::Passthrough => build_passthrough(&self.passthrough()),
-            Kind::Local | Kind::Dfs => Ok(()),
+        packages::ensure(&[self.target.packages])?;
+        std::fs::create_dir_all(self.tools())
+            .map_err(|e| format!("cannot make {}: {e}", self.tools().display()))?;
+        if self.target.script == "passthrough.sh" {
+            passthrough::build(&self.tools().join("passthrough"))?;
         }
+        self.stop()
     }
 
     pub fn start(&self) -> Outcome {
-        for dir in [self.mountpoint(), self.data()] {
-            std::fs::create_dir_all(&dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
-        }
-        if let Kind::Dfs = self.kind {
-            self.cluster().start()?;
-        }
-        shell::run(shell::command("sh").args(["-c", &self.mount_command()]))
+        shell::run(&mut self.script(UP_LIMIT, "up"))
     }
 
-    fn mount_command(&self) -> String {
-        let (data, mount) = (
-            self.data().display().to_string(),
-            self.mountpoint().display().to_string(),
-        );
-        match self.kind {
-            Kind::Local => format!("mount --bind '{data}' '{mount}'"),
-            Kind::Passthrough => {
-                let program = self.passthrough().display().to_string();
-                format!(
-                    "ulimit -n \"$(ulimit -Hn)\"; '{program}' -o cache=auto,source='{data}',allow_other '{mount}'"
-                )
-            }
-            Kind::Dfs => {
-                let cluster = self.cluster();
-                let program = cluster.programs.join("dfs").display().to_string();
-                format!(
-                    "'{program}' mount '{}' '{mount}' -o allow_other",
-                    cluster.source()
-                )
-            }
-        }
-    }
-
-    /// Unmounts and mounts the client again and nothing else.
-    pub fn remount_command(&self) -> String {
-        format!(
-            "umount '{}' && {}",
-            self.mountpoint().display(),
-            self.mount_command()
-        )
-    }
-
-    /// Unmounts, stops and deletes the data.
+    /// Unmounts, stops and deletes the files.
     pub fn stop(&self) -> Outcome {
-        fuse::unmount(&self.mountpoint())?;
-        if let Kind::Dfs = self.kind {
-            self.cluster().stop()?;
-        }
-        match std::fs::remove_dir_all(&self.home) {
+        shell::run(&mut self.script(DOWN_LIMIT, "down"))?;
+        match std::fs::remove_dir(self.mountpoint()) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(format!("cannot remove {}: {e}", self.home.display()))
+                Err(format!("cannot remove {}: {e}", self.mountpoint().display()))
             }
             _ => Ok(()),
         }
     }
-}
 
-/// Debian ships the source of the example with libfuse3-dev.
-const EXAMPLE: &str = "/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c";
-
-/// The example keeps its inodes in one linked list, so that a lookup costs all files known. These edits put a
-/// hash table in its place: what is measured is FUSE, not the list.
-const HASH_EDITS: [(&str, &str); 3] = [
-    (
-        "static struct lo_inode *lo_find",
-        "#define NH 65536\nstatic struct lo_inode heads[NH];\n#define HEAD(i) (&heads[((i) ^ ((i) >> 16)) % NH])\n\
-         __attribute__((constructor)) static void heads_init(void) {\n\
-         for (int i = 0; i < NH; i++) heads[i].next = heads[i].prev = &heads[i]; }\nstatic struct lo_inode *lo_find",
-    ),
-    (
-        "for (p = lo->root.next; p != &lo->root; p = p->next)",
-        "struct lo_inode *h = HEAD(st->st_ino); for (p = h->next; p != h; p = p->next)",
-    ),
-    ("prev = &lo->root;", "prev = HEAD(e->attr.st_ino);"),
-];
-
-fn build_passthrough(program: &Path) -> Outcome {
-    if program.exists() {
-        return Ok(());
+    /// For a shell: unmounts and mounts the client again and nothing else.
+    pub fn remount_command(&self) -> String {
+        let mut words = vec!["env".to_owned()];
+        words.extend(
+            self.environment()
+                .iter()
+                .map(|(name, value)| format!("{name}='{value}'")),
+        );
+        words.push(format!("'{}' remount", self.target.script_path().display()));
+        words.join(" ")
     }
-    let mut text = std::fs::read_to_string(EXAMPLE).map_err(|e| {
-        format!("cannot read {EXAMPLE}: {e}; if dpkg leaves out /usr/share/doc here, allow it and reinstall libfuse3-dev")
-    })?;
-    for (from, to) in HASH_EDITS {
-        if text.matches(from).count() != 1 {
-            return Err(format!(
-                "{EXAMPLE} is another version: `{from}` is not in it once"
-            ));
-        }
-        text = text.replace(from, to);
+
+    fn script(&self, limit: &str, verb: &str) -> Command {
+        let mut command = shell::command("timeout");
+        command
+            .args(["--kill-after=10", limit])
+            .arg(self.target.script_path())
+            .arg(verb);
+        command.envs(self.environment());
+        command
     }
-    let source = program.with_extension("c");
-    let made = source
-        .parent()
-        .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| std::fs::write(&source, text));
-    made.map_err(|e| format!("cannot write {}: {e}", source.display()))?;
-    let flags = shell::capture(shell::command("pkg-config").args(["--cflags", "--libs", "fuse3"]))?;
-    let mut gcc = shell::command("gcc");
-    gcc.args(["-O2", "-w", "-I/usr/share/doc/libfuse3-dev/examples", "-o"])
-        .arg(program)
-        .arg(&source);
-    shell::run(gcc.args(flags.split_whitespace()).arg("-lpthread"))
+
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let text = |path: PathBuf| path.display().to_string();
+        let mut all = vec![
+            ("MNT", text(self.mountpoint())),
+            ("BASE", text(self.scratch.join(self.target.name))),
+            ("TOOLS", text(self.tools())),
+            ("PROGRAMS", text(self.programs.clone())),
+        ];
+        all.extend(
+            self.target
+                .settings
+                .iter()
+                .map(|(name, value)| (*name, (*value).to_owned())),
+        );
+        all
+    }
 }
