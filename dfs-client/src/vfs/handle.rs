@@ -16,7 +16,7 @@ pub(super) struct Handle {
     pub inode: Arc<Inode>,
     /// `O_*` as given to open.
     pub flags: i32,
-    /// The kernel keeps no pages of what is read and written through it.
+    /// The kernel keeps no pages of what calls read and write through it; mappings have theirs all the same.
     pub direct: bool,
     pub readahead: Mutex<Readahead>,
     /// Losses of written data that this handle has reported.
@@ -41,7 +41,7 @@ impl Handle {
 
     /// Whether the kernel's pages may be written through it.
     pub fn writes_pages(&self) -> bool {
-        !self.direct && self.flags & libc::O_ACCMODE != libc::O_RDONLY
+        self.flags & libc::O_ACCMODE != libc::O_RDONLY
     }
 
     /// Reports each loss of written data once.

@@ -28,7 +28,8 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(2);
 const ATIME_AGE: i64 = 24 * 3600;
 
 impl Vfs {
-    /// `size` bytes from `offset` on, as slices in order; fewer at the end of the file.
+    /// `size` bytes from `offset` on, as slices in order; fewer at the end of the file. `into_pages`: the kernel fills
+    /// pages with them, which it keeps. It also does so for mappings of a file that is open for direct I/O.
     pub fn read(
         &self,
         caller: &Caller<'_>,
@@ -36,11 +37,12 @@ impl Vfs {
         fh: u64,
         offset: u64,
         size: u32,
+        into_pages: bool,
     ) -> FsResult<Vec<Bytes>> {
         let handle = self.handles.find(fh)?;
         let patience = self.patience(caller);
         let end = offset.saturating_add(u64::from(size)).min(SIZE_MAX);
-        let wanted = self.plan(&handle, offset, end, patience)?;
+        let wanted = self.plan(&handle, (offset, end), into_pages, patience)?;
         let mut out = Vec::with_capacity(wanted.len() + 2);
         // Everything is asked for before the first is waited for.
         let mut under_way = Vec::new();
@@ -67,14 +69,20 @@ impl Vfs {
         Ok(out)
     }
 
-    fn plan(&self, handle: &Handle, offset: u64, end: u64, patience: Patience<'_>) -> FsResult<Vec<Piece>> {
+    fn plan(
+        &self,
+        handle: &Handle,
+        (offset, end): (u64, u64),
+        into_pages: bool,
+        patience: Patience<'_>,
+    ) -> FsResult<Vec<Piece>> {
         let inode = &handle.inode;
         let (mut attempts, mut refused) = (0, 0);
         while attempts < LEASED_ATTEMPTS {
             if let Some(wanted) = self.plan_here(handle, offset, end) {
                 return Ok(wanted);
             }
-            let held = HeldPages::of_read(handle, offset, end);
+            let held = HeldPages::of_read(handle, offset, if into_pages { end } else { offset });
             if inode.state.lock().closing {
                 self.wait_for_recall(&held, patience)?;
                 continue;
@@ -85,12 +93,12 @@ impl Vfs {
                 continue;
             };
             // The kernel would keep the pages, and no recall would ever take them back.
-            if !handle.direct && refused < REFUSALS_MAX {
+            if into_pages && refused < REFUSALS_MAX {
                 refused += 1;
                 std::thread::sleep(REFUSED_PAUSE.min(patience.left()?));
                 continue;
             }
-            if !handle.direct {
+            if into_pages {
                 let _ = self.caches.recalls.send(Recalled::Misplaced(inode.clone()));
             }
             return Ok(plan_once(attr, extents, offset, end));

@@ -195,9 +195,8 @@ pub(super) struct HeldPages<'a> {
 }
 
 impl<'a> HeldPages<'a> {
-    /// The kernel holds the pages that it reads.
+    /// The kernel holds the pages that it fills.
     pub fn of_read(handle: &'a Handle, offset: u64, end: u64) -> HeldPages<'a> {
-        let end = if handle.direct { offset } else { end };
         HeldPages::new(handle, offset, end, true)
     }
 

@@ -110,7 +110,7 @@ pub fn open(vfs: &Vfs, name: &str, flags: i32) -> (Ino, u64) {
 }
 
 pub fn read(vfs: &Vfs, (ino, fh): (Ino, u64), offset: u64, size: u32) -> Vec<u8> {
-    vfs.read(&root(), ino, fh, offset, size).unwrap().concat()
+    vfs.read(&root(), ino, fh, offset, size, true).unwrap().concat()
 }
 
 pub fn write(vfs: &Vfs, (ino, fh): (Ino, u64), offset: u64, data: &[u8]) {

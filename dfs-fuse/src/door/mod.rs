@@ -133,7 +133,16 @@ impl Filesystem for Door {
 
     fn read(&self, req: &Request<'_>, read: &Read, reply: Reply<Data>) {
         let read = |vfs: &Vfs, caller: &Caller<'_>| {
-            vfs.read(caller, Ino(req.node), read.handle, read.offset, read.size)
+            // What goes to the caller's own memory bears the mark of its lock owner; what fills pages does not.
+            let into_pages = read.lock_owner.is_none();
+            vfs.read(
+                caller,
+                Ino(req.node),
+                read.handle,
+                read.offset,
+                read.size,
+                into_pages,
+            )
         };
         match self.call(req, read) {
             Ok(parts) => {
