@@ -6,6 +6,7 @@ mod answering;
 pub(crate) mod apply;
 pub(crate) mod content;
 mod doubt;
+mod pages;
 mod ranges;
 pub(crate) mod recall;
 pub(crate) mod release;

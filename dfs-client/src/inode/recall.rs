@@ -1,8 +1,13 @@
 //! Giving leases back: threads of their own flush what is dirty, empty the kernel's caches and acknowledge. A
 //! request of the kernel never waits here, and these threads hold no lock while the kernel invalidates: it may
 //! have to wait for requests that it sent us.
+//!
+//! What keeps this free of circles: a recall waits for no lock of the kernel whose holder waits for an answer of ours that
+//! may wait for the recall. A call that waits for a lease, or for a recall to end, is therefore counted in the inode's state
+//! before it does (`busy`, and `page_waits` where the kernel has pages locked for it), whatever handle it came by; and
+//! `pages` leaves locked pages out while there is any such call.
 
-use super::{Inode, PageWait};
+use super::Inode;
 use crate::data::Data;
 use crate::session::Session;
 use crate::vfs::KernelCache;
@@ -10,9 +15,8 @@ use crate::wait::Patience;
 use dfs_core::ids::Ino;
 use dfs_core::types::LeaseMode;
 use parking_lot::{Mutex, RwLock};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 /// Recalls served at a time: one that waits for a flush must not hold up the others.
@@ -26,14 +30,8 @@ const OPEN_ROUNDS: usize = 3;
 /// When a local call on the inode waits for another client, the kernel may hold the very lock that dropping a name
 /// needs, and that client may be waiting for us. Then, or after so long, all names are dropped at once, without it.
 const NAMES_PATIENCE: Duration = Duration::from_millis(100);
-/// The same for the page of a write that waits: if the kernel is seen waiting for it so many times, the page is locked,
-/// was not there before, and is shown to nobody until the write is answered.
-const ASLEEP_LOOKS: usize = 4;
-/// With calls that wait, pages are dropped for no longer than this: one that a mapping has made dirty under a shared
-/// lease waits for a lease that may wait for us, and so may the next.
-const PAGES_BOUND: Duration = Duration::from_millis(500);
-/// How often it is looked whether such a call has come.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often it is looked whether a call has come that waits.
+pub(super) const LOOK: Duration = Duration::from_millis(5);
 /// A kernel that can only drop names one by one is waited for this long while it may hold the directory's lock.
 const OLD_KERNEL_PATIENCE: Duration = Duration::from_millis(50);
 /// More names than these are dropped all at once.
@@ -44,10 +42,8 @@ const INVALIDATE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Answers to the kernel are written at once; one that was not after so long belongs to a request that has died.
 const ARRIVAL: Duration = Duration::from_secs(1);
 
-/// Offsets and lengths; a length of 0 goes to the end.
-type Parts = Vec<(u64, u64)>;
-/// All pages of a file.
-const WHOLE: (u64, u64) = (0, 0);
+/// All pages of a file: a length of 0 goes to the end.
+pub(super) const WHOLE: (u64, u64) = (0, 0);
 
 pub(crate) enum Recalled {
     Lease {
@@ -236,53 +232,6 @@ impl Recaller {
         }
     }
 
-    /// Drops all pages but those that the kernel holds for calls which wait for this very recall, or for one that
-    /// waits for us. Such a call may come while the kernel is at it: then it begins anew around that one, too.
-    fn empty_pages(&self, inode: &Arc<Inode>, until: Instant) {
-        let mut around = Vec::new();
-        let mut bound = until;
-        loop {
-            let waits = inode.state.lock().page_waits.clone();
-            if !waits.is_empty() {
-                bound = bound.min(Instant::now() + PAGES_BOUND);
-            }
-            around.extend(waits);
-            let (parts, unsure) = apart(&mut around);
-            let Some(ended) = self.begin(inode, Vec::new(), parts) else {
-                return;
-            };
-            loop {
-                if !matches!(ended.told.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout)) {
-                    return self.empty_unsure(inode, unsure, until);
-                }
-                if Instant::now() >= bound {
-                    return;
-                }
-                let state = inode.state.lock();
-                if state.page_waits.iter().any(|wait| !around.contains(wait)) {
-                    break;
-                }
-            }
-        }
-    }
-
-    /// Pages that were there before go at once; one that is locked keeps the thread in the kernel.
-    fn empty_unsure(&self, inode: &Arc<Inode>, unsure: Vec<(u64, u64)>, until: Instant) {
-        if unsure.is_empty() {
-            return;
-        }
-        let Some(ended) = self.begin(inode, Vec::new(), unsure) else {
-            return;
-        };
-        let mut asleep = 0;
-        while asleep < ASLEEP_LOOKS && Instant::now() < until {
-            if !matches!(ended.told.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout)) {
-                return;
-            }
-            asleep = if ended.is_asleep() { asleep + 1 } else { 0 };
-        }
-    }
-
     /// Whether the kernel could drop every name of the mount at once.
     fn drop_all_names(&self) -> bool {
         let kernel = self.kernel.read().clone();
@@ -298,92 +247,6 @@ impl Recaller {
         wait: Duration,
     ) -> bool {
         self.begin(inode, names, parts)
-            .is_none_or(|ended| !matches!(ended.told.recv_timeout(wait), Err(RecvTimeoutError::Timeout)))
-    }
-
-    /// `None` when there is nothing to wait for.
-    fn begin(&self, inode: &Arc<Inode>, names: Vec<Vec<u8>>, parts: Vec<(u64, u64)>) -> Option<Ended> {
-        let kernel = self.kernel.read().clone()?;
-        if inode.state.lock().lookups == 0 {
-            return None;
-        }
-        let ino = inode.ino;
-        let (done, told) = channel();
-        let thread = Arc::new(Mutex::new(None));
-        let me = thread.clone();
-        let deed = move || {
-            *me.lock() = std::fs::read_link("/proc/thread-self").ok();
-            for name in &names {
-                kernel.invalidate_entry(ino, name);
-            }
-            for (offset, len) in parts {
-                kernel.invalidate_inode(ino, offset, len);
-            }
-            let _ = done.send(());
-        };
-        let builder = std::thread::Builder::new().name("dfs-invalidate".to_string());
-        if let Err(error) = builder.spawn(deed) {
-            tracing::error!(%error, "no thread to invalidate the kernel's caches");
-            return None;
-        }
-        Some(Ended { told, thread })
-    }
-}
-
-/// An invalidation under way.
-struct Ended {
-    told: Receiver<()>,
-    /// Its thread, below /proc.
-    thread: Arc<Mutex<Option<PathBuf>>>,
-}
-
-impl Ended {
-    /// Whether its thread waits in the kernel, and not for its turn on a processor.
-    fn is_asleep(&self) -> bool {
-        let thread = self.thread.lock().clone();
-        let stat = thread
-            .and_then(|thread| std::fs::read_to_string(Path::new("/proc").join(thread).join("stat")).ok());
-        stat.is_some_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" D")))
-    }
-}
-
-/// The parts of a file between pages that calls wait with, and those of the pages that may not be locked.
-fn apart(waits: &mut Vec<PageWait>) -> (Parts, Parts) {
-    waits.sort_unstable();
-    waits.dedup();
-    let (mut parts, mut from) = (Vec::new(), 0);
-    for wait in waits.iter() {
-        if wait.start > from {
-            parts.push((from, wait.start - from));
-        }
-        from = from.max(wait.end);
-    }
-    parts.push((from, 0));
-    let unsure = waits.iter().filter(|wait| !wait.surely_held);
-    let unsure = unsure.map(|wait| (wait.start, wait.end - wait.start));
-    (parts, unsure.collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pages_that_calls_wait_with_are_left_out() {
-        assert_eq!(apart(&mut Vec::new()), (vec![WHOLE], Vec::new()));
-        let wait = |start: u64, end: u64, surely_held| PageWait {
-            start: start * 4096,
-            end: end * 4096,
-            surely_held,
-        };
-        let mut waits = vec![
-            wait(5, 6, false),
-            wait(0, 2, true),
-            wait(1, 3, true),
-            wait(5, 6, false),
-        ];
-        let (parts, unsure) = apart(&mut waits);
-        assert_eq!(parts, [(3 * 4096, 2 * 4096), (6 * 4096, 0)]);
-        assert_eq!(unsure, [(5 * 4096, 4096)]);
+            .is_none_or(|ended| ended.within(wait))
     }
 }

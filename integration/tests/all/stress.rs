@@ -144,10 +144,16 @@ impl Worker {
         }
     }
 
-    /// Stores and loads through a mapping of a file that nobody cuts.
+    /// Stores and loads through a mapping of a file that nobody cuts; opened for appending, its calls are direct, and setting
+    /// its size, though it changes nothing, holds back what the kernel would write.
     fn mapping(&mut self) -> std::io::Result<()> {
         self.last = "mapping";
-        let file = open(&self.root.join("mapped"))?;
+        let path = self.root.join("mapped");
+        let direct = self.random.random_bool(0.25);
+        let file = match direct {
+            true => File::options().read(true).append(true).open(&path)?,
+            false => open(&path)?,
+        };
         let mut map = Map::new(&file, LARGE as usize, libc::MAP_SHARED);
         let at = self.random.random_range(0..LARGE as usize);
         if self.random.random_bool(0.5) {
@@ -155,7 +161,14 @@ impl Worker {
             map.sync();
         }
         std::hint::black_box(map.bytes()[LARGE as usize - 1 - at]);
-        file.write_all_at(b"call", at as u64 / 2)
+        if self.random.random_bool(0.25) {
+            map.bytes()[at / 2] = 2;
+            file.set_len(LARGE)?;
+        }
+        match direct {
+            true => Ok(()),
+            false => file.write_all_at(b"call", at as u64 / 2),
+        }
     }
 
     fn work(mut self, until: Instant) {
