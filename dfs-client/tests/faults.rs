@@ -149,7 +149,7 @@ fn rotten_copies_never_reach_a_reader() {
     cluster.store.faults.lock().unwrap().rotten = vec![1, 2, 3];
     let later = cluster.mount_with(|config| config.timeout = Duration::from_secs(2));
     let handle = open(&later, "file", libc::O_RDONLY);
-    assert!(later.read(&root(), handle.0, handle.1, 0, 10).is_err());
+    assert!(later.read(&root(), handle.0, handle.1, 0, 10, true).is_err());
 }
 
 #[test]
