@@ -302,7 +302,7 @@ impl Authority for EtcdAuthority {
                         standing.end();
                     }
                     return Ok(Reign {
-                        log: Box::new(opened?),
+                        log: Box::new(opened?.paced(self.space.clone())),
                         standing,
                     });
                 }

@@ -46,7 +46,7 @@ impl Slot<'_> {
 }
 
 /// The shared part of the settings. What concerns one machine alone (addresses, checkpoints) is not in it.
-fn slots(settings: &mut Settings) -> [(&'static str, Slot<'_>); 8] {
+fn slots(settings: &mut Settings) -> [(&'static str, Slot<'_>); 9] {
     [
         ("replication", Slot::Copies(&mut settings.replication)),
         ("min-replicas", Slot::Copies(&mut settings.min_replicas)),
@@ -54,6 +54,7 @@ fn slots(settings: &mut Settings) -> [(&'static str, Slot<'_>); 8] {
         ("session-timeout", Slot::Time(&mut settings.session_timeout)),
         ("gc-delay", Slot::Time(&mut settings.gc_delay)),
         ("inventory-interval", Slot::Time(&mut settings.inventory_interval)),
+        ("clean-interval", Slot::Time(&mut settings.clean_interval)),
         ("suspect-after", Slot::Time(&mut settings.healing.suspect_after)),
         ("dead-after", Slot::Time(&mut settings.healing.dead_after)),
     ]

@@ -12,12 +12,16 @@ use tokio::time::Instant;
 /// Time for one question, and for one member's defragmentation: it copies what is in use.
 const ASKING: Duration = Duration::from_secs(5);
 const DEFRAGMENTING: Duration = Duration::from_secs(120);
-/// How often the space is looked at.
+/// How often the space is looked at, and how often while writers are slowed down because of it.
 const LOOK: Duration = Duration::from_millis(500);
+const LOOK_TIGHT: Duration = Duration::from_millis(200);
 /// Pause between two rounds of defragmenting: a member answers nothing meanwhile.
 const REST: Duration = Duration::from_secs(5);
 /// How long those that lead nothing leave a full etcd to those that do.
 const OTHERS_WAIT: Duration = Duration::from_secs(5);
+/// A key without meaning, and how often it is written after a compaction: the first write may still belong to it.
+const NUDGE: &str = "/dfs/space";
+const NUDGES: u32 = 3;
 /// Percent of the quota: in use, above which checkpoints and trims are asked for, and above which only work that
 /// frees space is taken; of the file, above which it is defragmented when half of it is free.
 const TIGHT: u64 = 50;
@@ -37,6 +41,9 @@ pub struct Space {
     pub tight: bool,
     /// Only work that frees space should be taken.
     pub low: bool,
+    /// What may be added before it is low, bytes; and how much of it must be left for writers to be in no haste.
+    pub room: u64,
+    pub easy: u64,
 }
 
 /// Asks every member; those that do not answer are left out.
@@ -74,8 +81,9 @@ pub async fn look(etcd: &Etcd) -> Result<Space, EtcdError> {
     Ok(space)
 }
 
-/// Forgets all history: what is there now stays, what was replaced or deleted can be freed.
-pub async fn compact_now(etcd: &Etcd) -> Result<(), EtcdError> {
+/// Forgets all history: what is there now stays, what was replaced or deleted can be freed. Returns up to which
+/// revision.
+pub async fn compact_now(etcd: &Etcd) -> Result<i64, EtcdError> {
     let doing = "compact etcd's history";
     let deadline = Instant::now() + ASKING;
     let found = etcd
@@ -89,9 +97,21 @@ pub async fn compact_now(etcd: &Etcd) -> Result<(), EtcdError> {
     });
     match asked.await {
         // Somebody else was faster.
-        Ok(_) | Err(EtcdError::Compacted { .. }) => Ok(()),
+        Ok(_) | Err(EtcdError::Compacted { .. }) => Ok(revision),
         Err(error) => Err(error),
     }
+}
+
+/// Writes next to nothing: etcd gives pages free, and counts them, with the writes that follow a compaction. Returns
+/// the revision.
+async fn nudge(etcd: &Etcd) -> Result<i64, EtcdError> {
+    let doing = "have etcd count its free space";
+    let put = etcd
+        .call(doing, Instant::now() + ASKING, |client| async move {
+            kv(&client).put(NUDGE, "", None).await
+        })
+        .await?;
+    Ok(put.header().map_or(0, |header| header.revision()))
 }
 
 /// Makes room of all that is deleted: compacts, defragments one member after the other, and clears the alarm.
@@ -141,9 +161,10 @@ async fn defragment(etcd: &Etcd, endpoint: usize) {
 /// does it at once; the others when etcd stays full, since then nobody may be able to lead.
 pub async fn keep(etcd: Etcd, quota: u64, leads: impl Fn() -> bool, tell: watch::Sender<Space>) {
     let mut full_since: Option<Instant> = None;
-    let mut reclaimed: Option<Instant> = None;
+    let mut maker = Maker::default();
+    let mut pause = LOOK;
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(pause).await;
         let space = match look(&etcd).await {
             Ok(space) => judge_space(space, quota),
             Err(error) => {
@@ -152,6 +173,7 @@ pub async fn keep(etcd: Etcd, quota: u64, leads: impl Fn() -> bool, tell: watch:
             }
         };
         tell.send_replace(space);
+        pause = if space.tight { LOOK_TIGHT } else { LOOK };
         full_since = match (space.full, full_since) {
             (false, _) => None,
             (true, None) => {
@@ -164,26 +186,47 @@ pub async fn keep(etcd: Etcd, quota: u64, leads: impl Fn() -> bool, tell: watch:
         if !mine || !(space.tight || space.full || space.is_wasteful(quota)) {
             continue;
         }
-        let rested = reclaimed.is_none_or(|last| last.elapsed() > REST);
-        match make_room(&etcd, quota, rested).await {
-            Ok(true) => reclaimed = Some(Instant::now()),
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "no room was made in etcd"),
+        if let Err(error) = maker.make_room(&etcd, quota).await {
+            tracing::warn!(%error, "no room was made in etcd");
         }
     }
 }
 
-/// Compacts; then, when it is time and files hold much that is free, or etcd is full without need, defragments and
-/// clears the alarm: whether it did.
-async fn make_room(etcd: &Etcd, quota: u64, rested: bool) -> Result<bool, EtcdError> {
-    compact_now(etcd).await?;
-    let space = look(etcd).await?;
-    let needless = space.full && (space.size * 100 < quota * LOW || space.used * 10 < space.size * 9);
-    if !rested || !(needless || space.is_wasteful(quota)) {
-        return Ok(false);
+/// What was done to make room.
+#[derive(Default)]
+struct Maker {
+    /// Everything up to this revision is compacted, or a nudge.
+    seen: i64,
+    nudges: u32,
+    /// Something was compacted since the last defragmentation.
+    compacted: bool,
+    reclaimed: Option<Instant>,
+}
+
+impl Maker {
+    /// Compacts; then, when it is time and files hold much that is free, or etcd is full without need, defragments
+    /// and clears the alarm.
+    async fn make_room(&mut self, etcd: &Etcd, quota: u64) -> Result<(), EtcdError> {
+        let revision = compact_now(etcd).await?;
+        if revision != self.seen {
+            self.seen = revision;
+            self.nudges = NUDGES;
+            self.compacted = true;
+        }
+        let space = look(etcd).await?;
+        // A full etcd takes no nudge, so what it says to be in use may be free.
+        let over = space.size * 100 < quota * LOW || space.used * 10 < space.size * 9 || self.compacted;
+        let rested = self.reclaimed.is_none_or(|last| last.elapsed() > REST);
+        if rested && (space.full && over || space.is_wasteful(quota)) {
+            reclaim(etcd).await?;
+            self.reclaimed = Some(Instant::now());
+            self.compacted = false;
+        } else if !space.full && self.nudges > 0 {
+            self.nudges -= 1;
+            self.seen = nudge(etcd).await?;
+        }
+        Ok(())
     }
-    reclaim(etcd).await?;
-    Ok(true)
 }
 
 impl Space {
@@ -197,6 +240,8 @@ fn judge_space(space: Space, quota: u64) -> Space {
     Space {
         tight: space.used * 100 > quota * TIGHT,
         low: space.full || space.used * 100 > quota * LOW,
+        room: (quota * LOW / 100).saturating_sub(space.used),
+        easy: quota * (LOW - TIGHT) / 100,
         ..space
     }
 }

@@ -12,6 +12,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const INTERVAL: Duration = Duration::from_secs(1);
+/// The same while the logs' space is tight: writers are slowed down until records are trimmed.
+const TIGHT_INTERVAL: Duration = Duration::from_millis(200);
 /// Growth after which a checkpoint is made while the logs' space is tight.
 const TIGHT_BYTES: u64 = 1 << 20;
 /// A failed checkpoint (a full disk, mostly) is tried again after this.
@@ -38,7 +40,8 @@ pub async fn run(hosted: Hosted, volume: VolumeId, store: Store) {
                 trimmed = up_to;
             }
         }
-        tokio::time::sleep(INTERVAL).await;
+        let tight = hosted.authority().log_space().tight;
+        tokio::time::sleep(if tight { TIGHT_INTERVAL } else { INTERVAL }).await;
         match step(&hosted, volume, &store).await {
             Ok(true) => good = verified(&hosted, volume).await,
             Ok(false) => {}

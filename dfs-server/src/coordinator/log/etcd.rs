@@ -2,9 +2,11 @@
 //! and the absence of this one. A deposed leader cannot append, there are no holes, and an append whose answer was
 //! lost is simply asked for again: what it finds tells what happened. The log writer's thread owns it.
 
+use super::etcd_pace::Pace;
 use super::etcd_read::{Page, decode, read_page};
 use super::{LogError, MetadataLog, check_order};
 use crate::coordinator::authority::Standing;
+use crate::coordinator::etcd::space::Space;
 use crate::coordinator::etcd::{Etcd, EtcdError, LogNames, kv};
 use dfs_core::ids::{Index, Term};
 use dfs_core::record::Record;
@@ -15,6 +17,7 @@ use etcd_client::{
 use std::ops::ControlFlow;
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// First byte of a value that holds the record's frame.
@@ -51,6 +54,8 @@ pub struct EtcdLog {
     term: Term,
     /// An append ended without an answer: what is held is unknown, so nothing more is taken.
     failed: bool,
+    /// Slows appends down while etcd fills.
+    pace: Option<Pace>,
 }
 
 impl EtcdLog {
@@ -67,6 +72,7 @@ impl EtcdLog {
             last: Index(0),
             term: Term(0),
             failed: false,
+            pace: None,
             etcd,
             names,
             fence,
@@ -74,6 +80,12 @@ impl EtcdLog {
         };
         log.find_ends().await?;
         Ok(log)
+    }
+
+    /// From now on it is slower the fuller etcd is.
+    pub fn paced(mut self, space: watch::Receiver<Space>) -> EtcdLog {
+        self.pace = Some(Pace::new(space));
+        self
     }
 
     /// Both ends of the log and the number of its records, of one moment. There must be as many as the ends say.
@@ -164,6 +176,10 @@ impl EtcdLog {
 
     fn append_one(&mut self, record: &Record) -> Result<(), LogError> {
         let (parts, value) = values(&self.names, record, self.fence.create_revision as u64);
+        let bytes = parts.iter().map(|(_, part)| part.len()).sum::<usize>() + value.len();
+        if let Some(pace) = &mut self.pace {
+            self.runtime.block_on(pace.wait(bytes, &self.standing));
+        }
         for (key, part) in parts {
             let put = TxnOp::put(key, part, None);
             let txn = Txn::new().when([self.fenced()]).and_then([put]);

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 /// Long enough for a loaded machine; no test waits for its end when all is well.
 const REIGN: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(60);
 
 struct Bench {
     runtime: Runtime,
@@ -250,6 +251,34 @@ fn a_follower_misses_nothing() {
     let seen = bench.runtime.block_on(followed).unwrap();
     let wanted: Vec<Record> = (1..=60).map(|index| record(index, 1)).collect();
     assert_eq!(seen, wanted);
+}
+
+/// etcd counts as used what it could give free, until something is written.
+#[test]
+fn what_was_trimmed_counts_as_free_although_nobody_writes() {
+    let quota = 32 << 20;
+    let bench = Bench::new(&["--quota-backend-bytes", &quota.to_string()]);
+    let volume = bench.fresh();
+    let mut log = bench.open(volume, &bench.lead(volume));
+    for index in 1..=20 {
+        log.append(&[&long(index, 1_000_000)]).unwrap();
+    }
+    let (tell, mut told) = tokio::sync::watch::channel(space::Space::default());
+    let keeping = bench
+        .runtime
+        .spawn(space::keep(bench.etcd(), quota, || true, tell));
+    let mut is_tight = |tight: bool| {
+        bench.runtime.block_on(async {
+            let wanted = told.wait_for(|space| space.size > 0 && space.tight == tight);
+            tokio::time::timeout(LIMIT, wanted)
+                .await
+                .is_ok_and(|seen| seen.is_ok())
+        })
+    };
+    assert!(is_tight(true));
+    log.trim(Index(20)).unwrap();
+    assert!(is_tight(false));
+    keeping.abort();
 }
 
 #[test]

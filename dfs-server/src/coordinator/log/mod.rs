@@ -4,6 +4,7 @@
 
 mod etcd;
 mod etcd_follow;
+mod etcd_pace;
 mod etcd_read;
 #[cfg(test)]
 mod etcd_tests;

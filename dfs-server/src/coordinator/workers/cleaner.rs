@@ -215,6 +215,7 @@ async fn rewrite(handle: &Handle, datanodes: &Datanodes, set: SetId, batch: &Bat
             .filter(|node| node.id != target.id)
             .cloned()
             .collect();
+        tracing::debug!(%chunk, node = target.id, "a chunk is being composed");
         let made = datanodes
             .compose(&target.address, chunk, pieces.clone(), others)
             .await;
