@@ -136,13 +136,17 @@ fn write_records(file: &Path, records: usize) {
 /// Others fill etcd, until the cluster says so.
 fn fill_by_others(scene: &Scene) {
     let etcd = scene.cluster.etcd.as_ref().unwrap();
-    let junk = "x".repeat(60_000);
+    let junk = "x".repeat(120_000);
     let mut count = 0;
-    patience::until_true("etcd is full and the cluster says so", LIMIT, || {
-        // One that fails may have met a member that is being defragmented: the next one tells.
+    let mut fill = || {
         while etcd.ctl(&["put", &format!("junk-{count}"), &junk]).is_some() {
             count += 1;
         }
+    };
+    fill();
+    patience::until_true("etcd is full and the cluster says so", LIMIT, || {
+        // One that failed may have met a member that was being defragmented: the next one tells.
+        fill();
         let status = said(&scene.cluster.dfs(&["status"]));
         status.contains("HEALTH_ERR") && status.contains("full")
     });
@@ -163,7 +167,7 @@ fn a_log_longer_than_the_quota_passes_and_an_etcd_filled_by_others_clears_itself
         .to_vec();
     let room = Room::new();
     let cluster = Cluster::with(room.path(), &setup);
-    let mount = Mount::with(&cluster, room.path(), "mnt", "", "allow_other,timeout=5");
+    let mount = Mount::with(&cluster, room.path(), "mnt", "", "allow_other,timeout=20");
     let scene = Scene { mount, cluster, room };
     let file = scene.join("file");
     std::fs::write(&file, "content").unwrap();
