@@ -9,6 +9,7 @@ macro_rules! say {
 }
 
 pub mod bench_directory;
+pub mod bench_metadata;
 pub mod fsck;
 pub mod info;
 pub mod node;

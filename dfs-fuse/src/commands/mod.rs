@@ -3,6 +3,7 @@
 
 mod background;
 mod bench;
+mod bench_metadata;
 mod fsck;
 mod guard;
 mod info;

@@ -20,6 +20,7 @@ mod frozen;
 mod guard;
 mod healing;
 mod left_behind;
+mod load;
 mod locks;
 mod lost_client;
 mod luck;
