@@ -16,7 +16,8 @@ pub struct Record {
     pub term: Term,
     /// The coordinator's clock when the batch was executed.
     pub time: Timestamp,
-    /// In the order of execution; `None` deletes.
+    /// Each key once; `None` deletes.
+    #[serde(with = "plain_bytes")]
     pub rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
@@ -50,17 +51,83 @@ impl Record {
         }
     }
 
+    /// Only place and term of the record in a frame's verified body.
+    pub fn head(body: &[u8]) -> Result<(Index, Term), RecordError> {
+        let (head, _) = postcard::take_from_bytes(versioned(body)?)
+            .map_err(|error| RecordError::Corrupt(error.to_string()))?;
+        Ok(head)
+    }
+
     /// The record in a frame's verified body.
     pub fn from_body(body: &[u8]) -> Result<Record, RecordError> {
-        let (&version, rest) = body.split_first().ok_or(RecordError::Empty)?;
-        if version != VERSION {
-            return Err(RecordError::Version(version));
-        }
+        let rest = versioned(body)?;
         let (record, rest) = postcard::take_from_bytes::<Record>(rest)
             .map_err(|error| RecordError::Corrupt(error.to_string()))?;
         match rest.is_empty() {
             true => Ok(record),
             false => Err(RecordError::Corrupt(format!("{} bytes too many", rest.len()))),
         }
+    }
+}
+
+/// What follows the version.
+fn versioned(body: &[u8]) -> Result<&[u8], RecordError> {
+    let (&version, rest) = body.split_first().ok_or(RecordError::Empty)?;
+    match version {
+        VERSION => Ok(rest),
+        other => Err(RecordError::Version(other)),
+    }
+}
+
+/// Keys and values as runs of bytes. Serde would take a `Vec<u8>` number by number; what is written is the same.
+mod plain_bytes {
+    use serde::de::{Deserialize, Deserializer, Error, Visitor};
+    use serde::ser::{Serialize, SerializeSeq, Serializer};
+    use std::fmt;
+
+    type Rows = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+    struct Run<'a>(&'a [u8]);
+
+    impl Serialize for Run<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_bytes(self.0)
+        }
+    }
+
+    struct Owned(Vec<u8>);
+
+    struct Bytes;
+
+    impl Visitor<'_> for Bytes {
+        type Value = Owned;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a run of bytes")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Owned, E> {
+            Ok(Owned(bytes.to_vec()))
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Owned {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Owned, D::Error> {
+            deserializer.deserialize_bytes(Bytes)
+        }
+    }
+
+    pub fn serialize<S: Serializer>(rows: &Rows, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut seq = serializer.serialize_seq(Some(rows.len()))?;
+        for (key, value) in rows {
+            seq.serialize_element(&(Run(key), value.as_deref().map(Run)))?;
+        }
+        seq.end()
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rows, D::Error> {
+        let rows: Vec<(Owned, Option<Owned>)> = Deserialize::deserialize(deserializer)?;
+        let plain = |(key, value): (Owned, Option<Owned>)| (key.0, value.map(|value| value.0));
+        Ok(rows.into_iter().map(plain).collect())
     }
 }

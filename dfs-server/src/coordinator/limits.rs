@@ -17,7 +17,7 @@ pub const STREAM_MESSAGES: usize = 4096;
 /// Largest message of a client: a commit of 4,096 files with their extents, or a large reclaim.
 pub const MESSAGE_BYTES: usize = 32 << 20;
 /// Replies in one message: one system call for many, without delaying the first.
-pub const REPLIES_PER_MESSAGE: usize = 256;
+pub const REPLIES_PER_MESSAGE: usize = 1024;
 /// A record is closed when its rows reach this: larger ones gain nothing and cost etcd's limit.
 pub const RECORD_BYTES: usize = 1 << 20;
 /// Records on their way to the disk before the executor waits.
@@ -35,6 +35,11 @@ pub const RECALL_TERMS: u32 = 3;
 pub const NODES_WAIT: Duration = Duration::from_secs(10);
 /// A checkpoint is made when the log has grown by this since the last one: replaying it takes seconds.
 pub const CHECKPOINT_BYTES: u64 = 256 << 20;
+/// In a large volume it waits until the log has grown by this part of the last checkpoint, so that writing all rows
+/// again costs no more than some times writing the new ones.
+pub const CHECKPOINT_PART: u64 = 2;
+/// And no longer than this: every start reads through the log.
+pub const CHECKPOINT_BYTES_MOST: u64 = 2 << 30;
 /// Disk that must stay free for the log, the state and a checkpoint; below it only shrinking work is taken.
 pub const DISK_RESERVE: u64 = 128 << 20;
 /// Space held back in a file of its own and given up when the disk is filled by others, so that deletions

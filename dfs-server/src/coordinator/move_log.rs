@@ -117,7 +117,7 @@ async fn move_one(root: &Path, entry: &VolumeEntry, claim: &Move) -> Result<(u64
     let dir = volume_dir(root, entry.number);
     // Opening reads every record and stops at damage.
     let log = FileLog::open(&dir.join("log")).map_err(|error| Fatal(error.to_string()))?;
-    let good = checkpoint::verified(&dir).map_err(|error| Fatal(error.to_string()))?;
+    let good = checkpoint::verified(&dir, &[]).map_err(|error| Fatal(error.to_string()))?;
     let covered = good.first().copied().unwrap_or_default();
     if covered.next() < log.first() || log.last() == Index(0) {
         return Err(Fatal(format!(

@@ -6,7 +6,7 @@ mod read;
 mod tests;
 mod write;
 
-pub use read::{adopt, load_newest, newest, verified};
+pub use read::{adopt, load_newest, newest, newest_len, verified};
 pub use write::write;
 
 use dfs_core::ids::Index;

@@ -12,23 +12,40 @@ use std::path::Path;
 /// Read from the disk at once.
 const READ_BYTES: usize = 256 << 10;
 
-type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+type Rows<'a> = Vec<(&'a [u8], &'a [u8])>;
 
 /// The newest checkpoint's index by its name, 0 when there is none.
 pub fn newest(dir: &Path) -> Result<Index, CheckpointError> {
     Ok(list(dir)?.first().map_or(Index(0), |(index, _)| *index))
 }
 
-/// Checkpoints that verify whole, newest first.
-pub fn verified(dir: &Path) -> Result<Vec<Index>, CheckpointError> {
+/// Checkpoints that verify whole, newest first; those of `known` were looked at before.
+pub fn verified(dir: &Path, known: &[Index]) -> Result<Vec<Index>, CheckpointError> {
     let mut good = Vec::new();
     for (index, path) in list(dir)? {
+        if known.contains(&index) {
+            good.push(index);
+            continue;
+        }
         match walk(&path, index, &mut |_| Ok(())) {
             Ok(()) => good.push(index),
             Err(error) => tracing::error!(%error, "a checkpoint cannot be used"),
         }
     }
     Ok(good)
+}
+
+/// The length of the newest checkpoint's file, 0 when there is none.
+pub fn newest_len(dir: &Path) -> Result<u64, CheckpointError> {
+    let Some((_, path)) = list(dir)?.into_iter().next() else {
+        return Ok(0);
+    };
+    let file = path.metadata().map_err(|error| CheckpointError::Io {
+        doing: "look at",
+        path,
+        error,
+    })?;
+    Ok(file.len())
 }
 
 /// Loads the newest checkpoint that verifies into the empty `store`: its index, or `None` when there is none.
@@ -69,7 +86,7 @@ pub fn adopt(dir: &Path, received: &Path, index: Index) -> Result<(), Checkpoint
 fn walk(
     path: &Path,
     index: Index,
-    visit: &mut dyn FnMut(Rows) -> Result<(), CheckpointError>,
+    visit: &mut dyn FnMut(Rows<'_>) -> Result<(), CheckpointError>,
 ) -> Result<(), CheckpointError> {
     let fault = |error| CheckpointError::Io {
         doing: "read",
@@ -110,7 +127,8 @@ fn walk(
                 Err(damaged(at, "its end does not agree with its rows"))
             };
         } else {
-            let piece: Rows = postcard::from_bytes(body).map_err(|error| damaged(at, &error.to_string()))?;
+            let piece: Rows<'_> =
+                postcard::from_bytes(body).map_err(|error| damaged(at, &error.to_string()))?;
             rows += piece.len() as u64;
             visit(piece)?;
         }

@@ -81,11 +81,21 @@ fn write_file(file_path: &Path, moment: &Moment) -> Result<(), CheckpointError> 
     file.sync_all().map_err(fault)
 }
 
+/// A run of bytes. Serde would take a `Vec<u8>` number by number; what is written is the same.
+struct Run<'a>(&'a [u8]);
+
+impl serde::Serialize for Run<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
 fn put_piece(piece: &mut Vec<(Vec<u8>, Vec<u8>)>, out: &mut Vec<u8>) {
     if piece.is_empty() {
         return;
     }
-    let body = postcard::to_stdvec(piece).expect("plain bytes always encode, and memory grows");
+    let rows: Vec<(Run<'_>, Run<'_>)> = piece.iter().map(|(key, value)| (Run(key), Run(value))).collect();
+    let body = postcard::to_stdvec(&rows).expect("plain bytes always encode, and memory grows");
     frame::put(&body, out);
     piece.clear();
 }

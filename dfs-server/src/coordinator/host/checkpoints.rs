@@ -4,7 +4,7 @@
 use super::super::authority::Peer;
 use super::super::checkpoint::{self, CheckpointError};
 use super::super::executor::Event;
-use super::super::limits::CHECKPOINT_BYTES;
+use super::super::limits::{CHECKPOINT_BYTES, CHECKPOINT_BYTES_MOST, CHECKPOINT_PART};
 use super::super::state::Store;
 use super::Hosted;
 use dfs_core::ids::{Index, VolumeId};
@@ -21,7 +21,7 @@ const RETRY: Duration = Duration::from_secs(30);
 
 /// Works as long as the store is open here.
 pub async fn run(hosted: Hosted, volume: VolumeId, store: Store) {
-    let mut good = verified(&hosted, volume).await;
+    let mut good = verified(&hosted, volume, Vec::new()).await;
     let mut told = None;
     let mut trimmed = Index(0);
     loop {
@@ -43,7 +43,7 @@ pub async fn run(hosted: Hosted, volume: VolumeId, store: Store) {
         let tight = hosted.authority().log_space().tight;
         tokio::time::sleep(if tight { TIGHT_INTERVAL } else { INTERVAL }).await;
         match step(&hosted, volume, &store).await {
-            Ok(true) => good = verified(&hosted, volume).await,
+            Ok(true) => good = verified(&hosted, volume, good).await,
             Ok(false) => {}
             Err(error) => {
                 tracing::error!(%error, "no checkpoint was made; the log is kept");
@@ -63,10 +63,10 @@ fn trim_to(good: &[Index], peers: &[Peer], volume: VolumeId) -> Index {
     theirs.max().map_or(older, |theirs| theirs.min(older))
 }
 
-/// The checkpoints that verify whole, newest first.
-async fn verified(hosted: &Hosted, volume: VolumeId) -> Vec<Index> {
+/// The checkpoints that verify whole, newest first; those of `known` did before.
+async fn verified(hosted: &Hosted, volume: VolumeId, known: Vec<Index>) -> Vec<Index> {
     let dir = hosted.dir(volume);
-    match tokio::task::spawn_blocking(move || checkpoint::verified(&dir)).await {
+    match tokio::task::spawn_blocking(move || checkpoint::verified(&dir, &known)).await {
         Ok(Ok(good)) => good,
         Ok(Err(error)) => {
             tracing::error!(%error, "the checkpoints cannot be looked at");
@@ -90,7 +90,12 @@ async fn step(hosted: &Hosted, volume: VolumeId, store: &Store) -> Result<bool, 
     let newest = checkpoint::newest(&dir)?;
     let records = store.applied()?.0.saturating_sub(newest.0);
     let grown = store.grown();
-    let bytes = if logs.tight { TIGHT_BYTES } else { CHECKPOINT_BYTES };
+    let bytes = match logs.tight {
+        true => TIGHT_BYTES,
+        false => {
+            (checkpoint::newest_len(&dir)? / CHECKPOINT_PART).clamp(CHECKPOINT_BYTES, CHECKPOINT_BYTES_MOST)
+        }
+    };
     let enough = records >= hosted.settings().checkpoint_records || grown >= bytes;
     // Two are needed before anything is trimmed: then they cannot wait for work.
     let urgent = logs.low && records > 0;

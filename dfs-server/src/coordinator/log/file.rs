@@ -59,12 +59,12 @@ impl FileLog {
             ));
         }
         let (mut segment, file, tail, records) = Segment::open(path.clone(), first)?;
-        self.last = records.last().map_or(Index(first.0 - 1), |record| record.index);
-        for record in &records {
-            if record.term < self.term {
-                return Err(corrupt(record.index, 0, "its term is older than the one before"));
+        self.last = records.last().map_or(Index(first.0 - 1), |(index, _)| *index);
+        for (index, term) in records {
+            if term < self.term {
+                return Err(corrupt(index, 0, "its term is older than the one before"));
             }
-            self.term = record.term;
+            self.term = term;
         }
         match tail {
             Tail::Torn if is_last => segment.cut(&file)?,

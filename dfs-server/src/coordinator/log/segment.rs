@@ -3,8 +3,8 @@
 
 use super::LogError;
 use dfs_core::frame::{self, Frame};
-use dfs_core::ids::Index;
-use dfs_core::record::Record;
+use dfs_core::ids::{Index, Term};
+use dfs_core::record::{Record, RecordError};
 use std::fs::{File, OpenOptions};
 use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
@@ -100,8 +100,9 @@ impl Segment {
         }
     }
 
-    /// Opens a segment and walks its frames: each record must have the index that follows.
-    pub fn open(path: PathBuf, first: Index) -> Result<(Segment, File, Tail, Vec<Record>), LogError> {
+    /// Opens a segment and walks its frames: each record must have the index that follows. With it come the places and
+    /// terms of the records; their rows are read by whoever needs them.
+    pub fn open(path: PathBuf, first: Index) -> Result<(Segment, File, Tail, Vec<(Index, Term)>), LogError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -109,12 +110,9 @@ impl Segment {
             .map_err(|error| io("open", &path, error))?;
         let bytes = std::fs::read(&path).map_err(|error| io("read", &path, error))?;
         let mut ends = Vec::new();
-        let (used, tail) = walk(&path, &bytes, first, &mut |record| {
-            ends.push(Record {
-                rows: Vec::new(),
-                ..record
-            });
-            ControlFlow::Continue(())
+        let (used, tail) = walk(&path, &bytes, first, &mut |body| {
+            ends.push(Record::head(body)?);
+            Ok(ControlFlow::Continue(()))
         })?;
         Ok((
             Segment {
@@ -135,7 +133,8 @@ impl Segment {
         File::open(&self.path)
             .and_then(|file| file.read_exact_at(&mut bytes, 0))
             .map_err(|error| io("read", &self.path, error))?;
-        walk(&self.path, &bytes, self.first, visit).map(|_| ())
+        let mut visit = |body: &[u8]| Record::from_body(body).map(&mut *visit);
+        walk(&self.path, &bytes, self.first, &mut visit).map(|_| ())
     }
 
     /// Cuts what follows the last whole frame, keeping a copy beside, and takes the space again.
@@ -171,7 +170,7 @@ fn walk(
     path: &Path,
     bytes: &[u8],
     first: Index,
-    visit: &mut dyn FnMut(Record) -> ControlFlow<()>,
+    visit: &mut dyn FnMut(&[u8]) -> Result<ControlFlow<()>, RecordError>,
 ) -> Result<(u64, Tail), LogError> {
     let mut at = 0;
     let mut index = first;
@@ -188,12 +187,12 @@ fn walk(
                 return broken_at(path, bytes, at, index, "an empty frame");
             }
             Frame::Whole { body, size } => {
-                let record =
-                    Record::from_body(body).map_err(|error| corrupt(at, index, error.to_string()))?;
-                if record.index != index {
-                    return Err(corrupt(at, index, format!("record {} is here", record.index.0)));
+                let unreadable = |error: RecordError| corrupt(at, index, error.to_string());
+                let (found, _) = Record::head(body).map_err(unreadable)?;
+                if found != index {
+                    return Err(corrupt(at, index, format!("record {} is here", found.0)));
                 }
-                if visit(record).is_break() {
+                if visit(body).map_err(unreadable)?.is_break() {
                     return Ok((at as u64, Tail::Clean));
                 }
                 at += size;

@@ -19,8 +19,6 @@ const CACHE_BYTES: u64 = 256 << 20;
 const WRITE_BUFFER_BYTES: u64 = 32 << 20;
 /// Disk for the store's own journals (the smallest that the store accepts is 64 MiB).
 const JOURNAL_BYTES: u64 = 128 << 20;
-/// Rows of a checkpoint.
-type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 const ROWS: &str = "rows";
 const MARKS: &str = "marks";
@@ -121,7 +119,7 @@ impl Store {
     }
 
     /// Adds rows of a checkpoint; `finish_load` makes them count.
-    pub fn load(&self, rows: Rows) -> Result<(), StateError> {
+    pub fn load(&self, rows: Vec<(&[u8], &[u8])>) -> Result<(), StateError> {
         let mut batch = self.database.batch();
         for (key, value) in rows {
             batch.insert(&self.rows, key, value);
