@@ -5,6 +5,7 @@
 use crate::ids::{Ino, SessionId};
 use crate::types::LeaseMode;
 use crate::view::Opens;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A lease in the way: `session` must give up what it holds beyond `keep`.
@@ -22,11 +23,56 @@ struct Holder {
     open: bool,
 }
 
+/// The holders of an inode: mostly one, which then needs no memory of its own.
+#[derive(Clone, Debug)]
+enum Holders {
+    One(Holder),
+    Many(Vec<Holder>),
+}
+
+impl Holders {
+    fn as_slice(&self) -> &[Holder] {
+        match self {
+            Holders::One(holder) => std::slice::from_ref(holder),
+            Holders::Many(holders) => holders,
+        }
+    }
+
+    fn find_mut(&mut self, session: SessionId) -> Option<&mut Holder> {
+        let holders = match self {
+            Holders::One(holder) => std::slice::from_mut(holder),
+            Holders::Many(holders) => holders.as_mut_slice(),
+        };
+        holders.iter_mut().find(|holder| holder.session == session)
+    }
+
+    fn push(&mut self, holder: Holder) {
+        match self {
+            Holders::One(first) => *self = Holders::Many(vec![*first, holder]),
+            Holders::Many(holders) => holders.push(holder),
+        }
+    }
+
+    /// Without the session's; whether nobody is left.
+    fn remove(&mut self, session: SessionId) -> bool {
+        match self {
+            Holders::One(holder) => holder.session == session,
+            Holders::Many(holders) => {
+                holders.retain(|holder| holder.session != session);
+                if let [last] = holders.as_slice() {
+                    *self = Holders::One(*last);
+                    return false;
+                }
+                holders.is_empty()
+            }
+        }
+    }
+}
+
 /// The leases of a volume. At most one session holds an inode exclusively, and then no other holds it shared.
 #[derive(Clone, Debug, Default)]
 pub struct LeaseTable {
-    /// Holders of an inode: few, so a list.
-    inodes: HashMap<Ino, Vec<Holder>>,
+    inodes: HashMap<Ino, Holders>,
     /// The inodes of a session.
     sessions: BTreeMap<SessionId, BTreeSet<Ino>>,
 }
@@ -140,7 +186,7 @@ impl LeaseTable {
     }
 
     fn holders(&self, ino: Ino) -> &[Holder] {
-        self.inodes.get(&ino).map_or(&[], Vec::as_slice)
+        self.inodes.get(&ino).map_or(&[], Holders::as_slice)
     }
 
     fn holder(&self, session: SessionId, ino: Ino) -> Option<&Holder> {
@@ -164,22 +210,27 @@ impl LeaseTable {
             }
             return;
         }
-        let holders = self.inodes.entry(ino).or_default();
-        match holders.iter_mut().find(|holder| holder.session == session) {
-            Some(holder) => (holder.mode, holder.open) = (mode, open),
-            None => {
-                holders.push(Holder { session, mode, open });
-                self.sessions.entry(session).or_default().insert(ino);
+        let holder = Holder { session, mode, open };
+        match self.inodes.entry(ino) {
+            Entry::Occupied(mut holders) => {
+                if let Some(own) = holders.get_mut().find_mut(session) {
+                    *own = holder;
+                    return;
+                }
+                holders.get_mut().push(holder);
+            }
+            Entry::Vacant(none) => {
+                none.insert(Holders::One(holder));
             }
         }
+        self.sessions.entry(session).or_default().insert(ino);
     }
 
     fn remove_holder(&mut self, session: SessionId, ino: Ino) {
-        if let Some(holders) = self.inodes.get_mut(&ino) {
-            holders.retain(|holder| holder.session != session);
-            if holders.is_empty() {
-                self.inodes.remove(&ino);
-            }
+        if let Some(holders) = self.inodes.get_mut(&ino)
+            && holders.remove(session)
+        {
+            self.inodes.remove(&ino);
         }
     }
 }

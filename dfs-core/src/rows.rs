@@ -8,7 +8,7 @@ pub use cluster::{Former, Joining, NodeRow, NodeState, PLANS_KEPT, PlanKind, Pla
 pub use space::{Origin, QuotaRow, QuotaState, ReservedRow, SettingRow, TrashRow, WalkRow};
 
 use crate::error::FsResult;
-use crate::ids::{ChunkId, Ino, SessionId};
+use crate::ids::{ChunkId, Ino, OpId, SessionId};
 use crate::op::Reply;
 use crate::types::{Attr, Extent, FileKind, Timestamp};
 use crate::view::ViewError;
@@ -184,9 +184,42 @@ pub struct SessionRow {
     pub lapsed: bool,
 }
 
-/// The answer to a change, kept until the client acknowledged it.
+/// Answers to changes of one session that became durable together, kept until the client has acknowledged all of
+/// them, under the number of one of them. Version 1 is the answer with that number alone; it is still written so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReplyRow(pub FsResult<Reply>);
+pub struct RepliesRow(pub Vec<(OpId, FsResult<Reply>)>);
+
+impl RepliesRow {
+    /// Version byte and content.
+    pub fn encode_under(&self, key: OpId) -> Vec<u8> {
+        match self.0.as_slice() {
+            [(op, result)] if *op == key => encode_row(VERSION, result),
+            _ => encode_row(GROWN, self),
+        }
+    }
+
+    /// The answers in the `bytes` that are kept under this number.
+    pub fn decode_under(key: OpId, bytes: &[u8]) -> Result<RepliesRow, ViewError> {
+        match split_version(&[], bytes)? {
+            (VERSION, body) => Ok(RepliesRow(vec![(key, decode_body(&[], body)?)])),
+            (GROWN, body) => decode_body(&[], body),
+            (version, _) => Err(unknown_version(&[], version)),
+        }
+    }
+}
+
+impl Row for RepliesRow {
+    fn encode(&self) -> Vec<u8> {
+        self.encode_under(self.0.first().map_or(OpId(0), |(op, _)| *op))
+    }
+
+    fn decode(key: &[u8], bytes: &[u8]) -> Result<RepliesRow, ViewError> {
+        match crate::keys::parse(key) {
+            Some(crate::keys::Key::Reply { op, .. }) => RepliesRow::decode_under(op, bytes),
+            _ => Err(damaged(key, "it is under a key of another kind".to_owned())),
+        }
+    }
+}
 
 /// A number that only rises or that sums something up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -292,7 +325,7 @@ macro_rules! rows {
     )*};
 }
 
-rows!(DentryRow XattrRow ExtentRow ChunkRow GarbageRow MissingRow RangeRow HeldRow PurgeRow ReplyRow
+rows!(DentryRow XattrRow ExtentRow ChunkRow GarbageRow MissingRow RangeRow HeldRow PurgeRow
       CounterRow PlanRow SettingRow QuotaRow ReservedRow WalkRow);
 
 /// Rows with fields that were added at their end.

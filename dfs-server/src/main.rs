@@ -11,6 +11,9 @@ use clap::{Args as _, Command, FromArgMatches as _};
 use config::{Fatal, Shared, layers, logging};
 use std::process::ExitCode;
 
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Each chunk transfer holds a thread that may wait for the disk. Three datanodes in one process wait for one
 /// another: with fewer threads than transfers (3 x 256) they could wait for ever.
 const BLOCKING_THREADS: usize = 1024;

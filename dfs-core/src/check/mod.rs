@@ -11,7 +11,7 @@ use crate::ids::{ChunkId, Ino, NodeId, SessionId};
 use crate::keys::{self, Key};
 use crate::rows::{
     ChunkRow, CounterRow, DentryRow, ExtentRow, GarbageRow, HeldRow, InodeRow, MissingRow, NodeRow,
-    OrphanRow, PlanRow, PurgeRow, QuotaRow, RangeRow, ReplyRow, SessionRow, SetRow, SettingRow, XattrRow,
+    OrphanRow, PlanRow, PurgeRow, QuotaRow, RangeRow, RepliesRow, SessionRow, SetRow, SettingRow, XattrRow,
 };
 use crate::types::{Extent, FileKind, Timestamp};
 use crate::view::ViewError;
@@ -218,7 +218,7 @@ impl Checker {
             Key::Setting(_) => drop(SettingRow::decode(key, value)?),
             Key::Range { .. } => drop(RangeRow::decode(key, value)?),
             Key::Session(_) => drop(SessionRow::decode(key, value)?),
-            Key::Reply { .. } => drop(ReplyRow::decode(key, value)?),
+            Key::Reply { op, .. } => drop(RepliesRow::decode_under(op, value)?),
             Key::Node(_) => drop(NodeRow::decode(key, value)?),
             Key::Set(_) => drop(SetRow::decode(key, value)?),
             Key::Plan(_) => drop(PlanRow::decode(key, value)?),

@@ -4,7 +4,7 @@ use super::tx::{Outcome, Tx};
 use crate::ids::SessionId;
 use crate::keys::{self, Key};
 use crate::op::Reply;
-use crate::rows::{HeldRow, RangeRow, ReplyRow, ReservedRow};
+use crate::rows::{HeldRow, RangeRow, RepliesRow, ReservedRow};
 
 /// Most orphans and rows that one step removes, so that no record grows without bound. A session with more
 /// answers `Progress { more: true }` and is ended by asking again; its own row goes last.
@@ -29,7 +29,7 @@ pub(super) fn end(tx: &mut Tx<'_>, session: SessionId) -> Outcome<Reply> {
     }
     let ranges = tx.scan::<RangeRow>(&keys::prefix::ranges_of(session), left)?;
     left -= ranges.len();
-    let replies = tx.scan::<ReplyRow>(&keys::prefix::replies_of(session), left)?;
+    let replies = tx.scan::<RepliesRow>(&keys::prefix::replies_of(session), left)?;
     left -= replies.len();
     for key in ranges
         .into_iter()

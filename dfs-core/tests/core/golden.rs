@@ -310,16 +310,32 @@ fn rows_of_the_volume_have_these_bytes() {
         },
         "020163020201",
     );
-    row(ReplyRow(Ok(Reply::Done)), "010000");
-    row(ReplyRow(Err(FsError::NotEmpty)), "010104");
-    row(
-        ReplyRow(Ok(Reply::Removed {
-            ino: Ino(5),
-            orphan: true,
-        })),
-        "0100090501",
-    );
     row(CounterRow { value: 128 }, "018001");
+}
+
+#[test]
+fn rows_of_answers_have_these_bytes() {
+    let removed = Reply::Removed {
+        ino: Ino(5),
+        orphan: true,
+    };
+    let key = OpId(7);
+    for (answers, bytes) in [
+        (vec![(key, Ok(Reply::Done))], "010000"),
+        (vec![(key, Err(FsError::NotEmpty))], "010104"),
+        (vec![(key, Ok(removed.clone()))], "0100090501"),
+        (vec![(OpId(8), Ok(Reply::Done))], "0201080000"),
+        (
+            vec![(key, Ok(removed)), (OpId(300), Err(FsError::NotEmpty))],
+            "02020700090501ac020104",
+        ),
+    ] {
+        let row = RepliesRow(answers);
+        let encoded = row.encode_under(key);
+        assert_eq!(hex(&encoded), bytes);
+        assert_eq!(RepliesRow::decode_under(key, &encoded), Ok(row));
+    }
+    assert!(RepliesRow::decode_under(key, &[3, 0]).is_err());
 }
 
 #[test]
@@ -399,7 +415,7 @@ proptest! {
             let _ = SessionRow::decode(bytes, bytes);
             let _ = NodeRow::decode(bytes, bytes);
             let _ = SetRow::decode(bytes, bytes);
-            let _ = ReplyRow::decode(bytes, bytes);
+            let _ = RepliesRow::decode_under(OpId(1), bytes);
             let _ = keys::parse(bytes);
             let _ = Record::decode(bytes);
             let _ = Record::from_body(bytes);

@@ -5,7 +5,7 @@ use dfs_core::error::FsError::*;
 use dfs_core::ids::{Ino, OpId, SessionId};
 use dfs_core::keys::{self, prefix};
 use dfs_core::op::*;
-use dfs_core::rows::{ReplyRow, SessionRow};
+use dfs_core::rows::{RepliesRow, Row, SessionRow};
 
 impl World {
     fn unlink_expecting(&mut self, name: &str, expect: Option<(Ino, bool)>) -> Reply {
@@ -213,12 +213,17 @@ fn the_end_of_a_session_takes_what_it_held() {
         lapsed: false,
     };
     w.view.rows.insert(keys::session(ALICE), row.encode());
-    w.view
-        .rows
-        .insert(keys::reply(ALICE, OpId(3)), ReplyRow(Ok(Reply::Done)).encode());
-    w.view
-        .rows
-        .insert(keys::reply(BOB, OpId(3)), ReplyRow(Err(NotFound)).encode());
+    for (session, results) in [
+        (
+            ALICE,
+            vec![(OpId(3), Ok(Reply::Done)), (OpId(4), Ok(Reply::Done))],
+        ),
+        (ALICE, vec![(OpId(5), Ok(Reply::Done))]),
+        (BOB, vec![(OpId(3), Err(NotFound))]),
+    ] {
+        let key = keys::reply(session, results[0].0);
+        w.view.rows.insert(key, RepliesRow(results).encode());
+    }
     let end = Op::EndSession { session: ALICE.0 };
     assert_eq!(w.run_as(SessionId::COORDINATOR, &end), Ok(Reply::Done));
     assert_eq!(w.refused(&Op::GetAttr { ino: f }), Stale);

@@ -4,9 +4,7 @@
 use super::session::{Answered, Outgoing};
 use super::{Executor, Fault};
 use dfs_core::ids::{Index, OpId, SessionId};
-use dfs_core::keys;
 use dfs_core::op::Op;
-use dfs_core::rows::ReplyRow;
 use dfs_core::view::Execution;
 use dfs_proto::convert::reply::outcome_to_wire;
 use dfs_proto::v1;
@@ -23,10 +21,11 @@ impl Executor {
     ) -> Result<(), Fault> {
         let grants = self.grants(session, op, &execution);
         let touched = self.touched(session, &execution);
-        let changed = !execution.effects.is_empty();
-        if changed {
-            let row = ReplyRow(execution.result.clone()).encode();
-            self.put_row(keys::reply(session, OpId(op_id)), Some(row));
+        if !execution.effects.is_empty() {
+            self.add_effects(execution.effects);
+            if self.sessions.contains_key(&session) {
+                self.batch.answer(session, OpId(op_id), execution.result.clone());
+            }
         }
         let outcome = outcome_to_wire(execution.result);
         if op.is_change()

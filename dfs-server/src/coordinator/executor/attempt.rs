@@ -120,14 +120,16 @@ impl Executor {
     }
 
     /// The result stands: effects into the batch, answer to the caller.
-    fn finish(&mut self, pending: Pending, execution: Execution) -> Result<(), Fault> {
+    fn finish(&mut self, pending: Pending, mut execution: Execution) -> Result<(), Fault> {
         let changed = !execution.effects.is_empty();
         if changed {
             self.consume_ino(&execution);
-            self.add_effects(&execution.effects);
             #[cfg(test)]
             self.note_executed(&pending, &execution);
             self.tell_holders(pending.caller.session(), &pending.op, &execution.effects);
+            if let Caller::Own(_) = pending.caller {
+                self.add_effects(std::mem::take(&mut execution.effects));
+            }
             if let Op::SetSetting { .. } = pending.op {
                 self.note_trash()?;
                 self.push_map();

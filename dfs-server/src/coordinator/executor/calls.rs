@@ -8,7 +8,7 @@ use super::{Executor, Fault};
 use crate::coordinator::limits::SESSION_CALLS;
 use dfs_client::observe::request;
 use dfs_core::error::FsError;
-use dfs_core::ids::{Index, OpId, SessionId};
+use dfs_core::ids::{Index, SessionId};
 use dfs_core::keys;
 use dfs_core::op::Op;
 use dfs_proto::convert::reply::outcome_to_wire;
@@ -108,13 +108,11 @@ impl Executor {
             return;
         }
         own.acked_below = below;
-        let kept = own.answered.split_off(&below);
-        let forgotten = std::mem::replace(&mut own.answered, kept);
-        for (op_id, answered) in forgotten {
-            // A refusal has no row.
-            if !matches!(answered.outcome, v1::reply::Outcome::Error(_)) {
-                self.put_row(keys::reply(session, OpId(op_id)), None);
-            }
+        own.answered = own.answered.split_off(&below);
+        let kept = own.reply_rows.split_off(&below);
+        let forgotten = std::mem::replace(&mut own.reply_rows, kept);
+        for (_, under) in forgotten {
+            self.put_row(keys::reply(session, under), None);
         }
     }
 }

@@ -4,32 +4,35 @@
 use super::{Executor, Fault};
 use crate::coordinator::limits::{INO_BLOCK, RECORD_BYTES, RECORDS_IN_FLIGHT};
 use crate::coordinator::writer::Job;
-use dfs_core::ids::{Index, Ino};
+use dfs_core::error::FsResult;
+use dfs_core::ids::{Index, Ino, OpId, SessionId};
 use dfs_core::keys;
-use dfs_core::record::Record;
-use dfs_core::rows::CounterRow;
+use dfs_core::op::Reply;
+use dfs_core::rows::{CounterRow, RepliesRow};
 use dfs_core::view::{Effects, View};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-/// The rows of the record that will have `index`; a row that changes twice is kept once.
+/// The record that will have `index`. Its rows are the view's top layer, where one that changes twice is kept once; the
+/// answers that go with it become rows when it is closed, one for each session.
 pub struct Batch {
     pub index: Index,
-    rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    rows: usize,
     bytes: usize,
+    pub replies: BTreeMap<SessionId, Vec<(OpId, FsResult<Reply>)>>,
 }
 
 impl Batch {
     pub fn new(index: Index) -> Batch {
         Batch {
             index,
-            rows: BTreeMap::new(),
+            rows: 0,
             bytes: 0,
+            replies: BTreeMap::new(),
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.rows == 0
     }
 
     /// About what the record will take.
@@ -37,10 +40,18 @@ impl Batch {
         self.bytes
     }
 
-    fn put(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.bytes += key.len() + value.as_ref().map_or(0, Vec::len) + 8;
-        self.rows.insert(key, value);
+    /// The answer to a change in this record.
+    pub fn answer(&mut self, session: SessionId, op: OpId, result: FsResult<Reply>) {
+        self.bytes += REPLY_BYTES;
+        self.replies.entry(session).or_default().push((op, result));
     }
+}
+
+/// About what an answer takes in its row.
+const REPLY_BYTES: usize = 80;
+
+fn len(value: Option<&Vec<u8>>) -> usize {
+    value.map_or(0, Vec::len)
 }
 
 /// The volume's sums and the inode numbers, with what the log knows of them.
@@ -57,13 +68,20 @@ pub struct Counters {
 impl Executor {
     /// A row becomes part of the batch and of the view.
     pub(super) fn put_row(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.view.put(self.batch.index, key.clone(), value.clone());
-        self.batch.put(key, value);
+        let (key_len, value_len) = (key.len() + 8, len(value.as_ref()));
+        match self.view.put(key, value) {
+            Some(before) => self.batch.bytes -= self.batch.bytes.min(len(before.as_ref())),
+            None => {
+                self.batch.rows += 1;
+                self.batch.bytes += key_len;
+            }
+        }
+        self.batch.bytes += value_len;
     }
 
-    pub(super) fn add_effects(&mut self, effects: &Effects) {
-        for (key, value) in &effects.rows {
-            self.put_row(key.clone(), value.clone());
+    pub(super) fn add_effects(&mut self, effects: Effects) {
+        for (key, value) in effects.rows {
+            self.put_row(key, value);
         }
         self.counters.inodes += effects.inodes;
         self.counters.bytes += effects.bytes;
@@ -121,19 +139,30 @@ impl Executor {
                 self.put_row(keys::counter(name), Some(CounterRow { value }.encode()));
             }
         }
+        self.put_replies();
         let index = self.batch.index;
         let batch = std::mem::replace(&mut self.batch, Batch::new(index.next()));
-        let rows = batch.rows.into_iter().collect();
-        let record = Arc::new(Record {
-            index,
-            term: self.term,
-            time: self.now.wall,
-            rows,
-        });
+        let record = self.view.close(self.term, self.now.wall);
         self.figures
             .submitted(index, record.rows.len(), batch.bytes, self.now.monotonic);
         self.in_flight.push_back(record.clone());
         self.writer.give(Job::Append(record));
+    }
+
+    /// The answers of this record, one row for each session: they become durable together.
+    fn put_replies(&mut self) {
+        for (session, replies) in std::mem::take(&mut self.batch.replies) {
+            let (Some(own), Some(first)) = (self.sessions.get_mut(&session), replies.first()) else {
+                continue;
+            };
+            let first = first.0;
+            let last = replies.iter().map(|(op, _)| *op).max().unwrap_or(first);
+            own.reply_rows.insert(last.0, first);
+            self.put_row(
+                keys::reply(session, first),
+                Some(RepliesRow(replies).encode_under(first)),
+            );
+        }
     }
 
     pub(super) fn on_durable(&mut self, index: Index) {
@@ -151,7 +180,7 @@ impl Executor {
     pub(super) fn on_applied(&mut self, index: Index) {
         while self.in_flight.front().is_some_and(|record| record.index <= index) {
             if let Some(record) = self.in_flight.pop_front() {
-                self.view.applied(&record);
+                self.view.applied(record.index);
             }
         }
     }

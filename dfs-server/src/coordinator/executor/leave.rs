@@ -2,7 +2,6 @@
 //! the session with its leases, locks and open files.
 
 use super::{Executor, Fault};
-use dfs_core::ids::OpId;
 use dfs_core::ids::SessionId;
 use dfs_core::keys;
 use dfs_core::op::Op;
@@ -59,8 +58,9 @@ impl Executor {
         let Some(session) = self.sessions.remove(&id) else {
             return Ok(());
         };
-        for op_id in session.answered.keys() {
-            self.put_row(keys::reply(id, OpId(*op_id)), None);
+        self.batch.replies.remove(&id);
+        for under in session.reply_rows.into_values() {
+            self.put_row(keys::reply(id, under), None);
         }
         self.parked.drop_session(id);
         let mut freed = self.recalls.drop_session(id);

@@ -155,7 +155,7 @@ impl Executor {
             batch: Batch::new(applied.next()),
             cluster: Cluster::new(term, settings.min_replicas),
             figures: Figures::new(&settings.observer, &settings.volume, now.monotonic),
-            view: Overlay::new(view),
+            view: Overlay::new(view, applied.next()),
             in_flight: VecDeque::new(),
             durable: applied,
             floor: Index(0),

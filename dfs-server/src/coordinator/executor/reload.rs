@@ -7,7 +7,7 @@ use super::session::{Answered, Session};
 use super::{Executor, Fault};
 use dfs_core::ids::{Index, NodeId, SessionId, SetId};
 use dfs_core::keys::{self, Key, KeyRange};
-use dfs_core::rows::{NodeRow, NodeState, PlanRow, ReplyRow, SessionRow, SetRow, SettingRow};
+use dfs_core::rows::{NodeRow, NodeState, PlanRow, RepliesRow, SessionRow, SetRow, SettingRow};
 use dfs_core::view::{View, ViewError};
 use dfs_proto::convert::reply::outcome_to_wire;
 use std::ops::ControlFlow;
@@ -88,18 +88,22 @@ impl Executor {
             self.sessions.insert(id, own);
         }
         let replies = self.rows(keys::prefix::replies(), |key, value| match key {
-            Key::Reply { session, op } => ReplyRow::decode(&[], value).map(|row| Some((session, op, row))),
+            Key::Reply { session, op } => {
+                RepliesRow::decode_under(op, value).map(|row| Some((session, op, row)))
+            }
             _ => Ok(None),
         })?;
-        for (session, op, row) in replies {
-            if let (Some(own), Some(outcome)) = (self.sessions.get_mut(&session), outcome_to_wire(row.0)) {
-                own.answered.insert(
-                    op.0,
-                    Answered {
-                        index: Index(0),
-                        outcome,
-                    },
-                );
+        for (session, under, row) in replies {
+            let Some(own) = self.sessions.get_mut(&session) else {
+                continue;
+            };
+            let last = row.0.iter().map(|(op, _)| *op).max().unwrap_or(under);
+            own.reply_rows.insert(last.0, under);
+            for (op, result) in row.0 {
+                let index = Index(0);
+                if let Some(outcome) = outcome_to_wire(result) {
+                    own.answered.insert(op.0, Answered { index, outcome });
+                }
             }
         }
         Ok(())

@@ -4,7 +4,7 @@
 use super::event::Moved;
 use super::figures::Taken;
 use super::lapse::Lapse;
-use dfs_core::ids::Index;
+use dfs_core::ids::{Index, OpId};
 use dfs_proto::v1;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -40,6 +40,8 @@ pub struct Session {
     /// The client has all answers to changes below this.
     pub acked_below: u64,
     pub answered: BTreeMap<u64, Answered>,
+    /// The rows that keep them: the highest number of a row's answers, and the one that it is kept under.
+    pub reply_rows: BTreeMap<u64, OpId>,
     /// Calls that were taken and not yet answered.
     pub executing: BTreeMap<u64, Taken>,
     /// Messages in order, each with the index that must be durable before it leaves.
@@ -69,6 +71,7 @@ impl Session {
             lapse: Lapse::No,
             acked_below: 0,
             answered: BTreeMap::new(),
+            reply_rows: BTreeMap::new(),
             executing: BTreeMap::new(),
             outbox: VecDeque::new(),
             told: now,

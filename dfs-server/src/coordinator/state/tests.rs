@@ -45,21 +45,24 @@ proptest! {
     ) {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        let mut overlay = Overlay::new(Box::new(store.clone()));
+        let mut overlay = Overlay::new(Box::new(store.clone()), Index(1));
         let mut model = BTreeMap::new();
         for (position, change) in changes.iter().enumerate() {
             let rows: Vec<_> = change.iter().map(|(k, v)| (vec![*k], v.map(|v| vec![v]))).collect();
             for (key, value) in &rows {
-                overlay.put(Index(position as u64 + 1), key.clone(), value.clone());
+                overlay.put(key.clone(), value.clone());
                 match value {
                     Some(value) => model.insert(key.clone(), value.clone()),
                     None => model.remove(key),
                 };
             }
-            if position < applied {
-                let record = record(position as u64 + 1, rows);
-                store.apply([&record]).unwrap();
-                overlay.applied(&record);
+            // The last one is still being gathered.
+            if position + 1 < changes.len() {
+                let record = overlay.close(Term(1), Timestamp::default());
+                if position < applied {
+                    store.apply([record.as_ref()]).unwrap();
+                    overlay.applied(record.index);
+                }
             }
         }
         let expected: Vec<_> = model.clone().into_iter().take(limit).collect();
@@ -95,9 +98,10 @@ fn rows_and_index_survive_together() {
 #[test]
 fn what_was_read_from_the_future_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let mut overlay = Overlay::new(Box::new(Store::open(dir.path()).unwrap()));
-    overlay.put(Index(5), vec![1], Some(vec![1]));
-    overlay.put(Index(6), vec![2], None);
+    let mut overlay = Overlay::new(Box::new(Store::open(dir.path()).unwrap()), Index(5));
+    overlay.put(vec![1], Some(vec![1]));
+    overlay.close(Term(1), Timestamp::default());
+    overlay.put(vec![2], None);
     overlay.begin_reading();
     overlay.get(&[3]).unwrap();
     assert_eq!(overlay.seen(), Index(0));

@@ -199,6 +199,27 @@ impl Client {
         (entry(&reply), reply)
     }
 
+    /// Sends operations together, with numbers from `first` on: the replies.
+    async fn send_all(&mut self, first: u64, acked_below: u64, ops: Vec<Op>) -> Vec<v1::Reply> {
+        let count = ops.len();
+        let call = |(op_id, op): (u64, Op)| Call {
+            op_id,
+            acked_below,
+            body: Body::Op(op),
+        };
+        let event = Event::Calls {
+            session: self.session,
+            stream: self.stream,
+            calls: (first..).zip(ops).map(call).collect(),
+        };
+        self.inbox.send(event).await.unwrap();
+        let mut replies = Vec::new();
+        for _ in 0..count {
+            replies.push(self.reply().await);
+        }
+        replies
+    }
+
     async fn ack(&mut self, ino: u64, mode: LeaseMode, number: u64) {
         self.acknowledge(ino, mode, number, false).await;
     }

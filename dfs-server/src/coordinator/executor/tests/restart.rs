@@ -131,3 +131,42 @@ async fn after_a_restart_leases_are_reclaimed_before_others_get_them() {
         "nobody was absent, so nothing waited for the lease term"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_share_a_row_are_repeated_until_all_are_acknowledged() {
+    let reply_rows = |handle: &Handle| {
+        let (first, end) = dfs_core::keys::prefix::replies();
+        let kept = |row: &(Vec<u8>, Vec<u8>)| first <= row.0 && row.0 < end;
+        rows(&handle.store).iter().filter(|row| kept(row)).count()
+    };
+    let ops = || ["a", "b", "c"].map(make).to_vec();
+    let dir = tempfile::tempdir().unwrap();
+    let coordinator = start(dir.path());
+    let mut client = Client::new(&coordinator.handle(), 1).await;
+    let first = client.send_all(1, 0, ops()).await;
+    stop(coordinator).await;
+    let coordinator = start(dir.path());
+    let handle = coordinator.handle();
+    assert_eq!(reply_rows(&handle), 1, "one record, one row");
+    let mut client = Client::connect(&handle, 1, true, Vec::new()).await;
+    assert!(client.welcome().await.resumed);
+    // One of them is still needed.
+    let again = client.send_all(3, 3, vec![make("c")]).await;
+    assert_eq!(again[0].outcome, first[2].outcome);
+    assert!(again[0].repeated);
+    client.send_all(4, 3, vec![make("d"), make("e")]).await;
+    stop(coordinator).await;
+    let coordinator = start(dir.path());
+    let handle = coordinator.handle();
+    assert_eq!(reply_rows(&handle), 2);
+    let mut client = Client::connect(&handle, 1, true, Vec::new()).await;
+    assert!(client.welcome().await.resumed);
+    let again = client.send_all(3, 3, vec![make("c"), make("d")]).await;
+    assert!(again.iter().all(|reply| reply.repeated && error(reply).is_none()));
+    client.send_all(6, 6, vec![lookup("a")]).await;
+    let until = Instant::now() + PATIENCE;
+    while reply_rows(&handle) > 0 {
+        assert!(Instant::now() < until, "acknowledged answers stay");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
