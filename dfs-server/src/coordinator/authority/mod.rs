@@ -96,6 +96,8 @@ pub struct Reign {
 /// How much room there is for logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogSpace {
+    /// There is never much: the log is kept short at the price of more checkpoints.
+    pub scarce: bool,
     /// Checkpoints should be made soon, so that records can be trimmed.
     pub tight: bool,
     /// Only work that frees space should be taken.

@@ -337,7 +337,12 @@ impl Authority for EtcdAuthority {
 
     fn log_space(&self) -> LogSpace {
         let Space { tight, low, full, .. } = *self.space.borrow();
-        LogSpace { tight, low, full }
+        LogSpace {
+            scarce: true,
+            tight,
+            low,
+            full,
+        }
     }
 
     async fn close(&self) {

@@ -1,7 +1,7 @@
 //! Checkpoints of one volume, made by leaders and followers alike when the log has grown enough, told to the other
 //! coordinators, and, where the volume is led, the trimming of its log.
 
-use super::super::authority::Peer;
+use super::super::authority::{LogSpace, Peer};
 use super::super::checkpoint::{self, CheckpointError};
 use super::super::executor::Event;
 use super::super::limits::{CHECKPOINT_BYTES, CHECKPOINT_BYTES_MOST, CHECKPOINT_PART};
@@ -79,6 +79,15 @@ async fn verified(hosted: &Hosted, volume: VolumeId, known: Vec<Index>) -> Vec<I
     }
 }
 
+/// How much the log may grow beyond a checkpoint of `len` bytes before the next one.
+fn growth(logs: LogSpace, len: u64) -> u64 {
+    match (logs.tight, logs.scarce) {
+        (true, _) => TIGHT_BYTES,
+        (false, true) => CHECKPOINT_BYTES,
+        (false, false) => (len / CHECKPOINT_PART).clamp(CHECKPOINT_BYTES, CHECKPOINT_BYTES_MOST),
+    }
+}
+
 /// Makes a checkpoint when it is time: whether it did.
 async fn step(hosted: &Hosted, volume: VolumeId, store: &Store) -> Result<bool, CheckpointError> {
     let logs = hosted.authority().log_space();
@@ -90,12 +99,7 @@ async fn step(hosted: &Hosted, volume: VolumeId, store: &Store) -> Result<bool, 
     let newest = checkpoint::newest(&dir)?;
     let records = store.applied()?.0.saturating_sub(newest.0);
     let grown = store.grown();
-    let bytes = match logs.tight {
-        true => TIGHT_BYTES,
-        false => {
-            (checkpoint::newest_len(&dir)? / CHECKPOINT_PART).clamp(CHECKPOINT_BYTES, CHECKPOINT_BYTES_MOST)
-        }
-    };
+    let bytes = growth(logs, checkpoint::newest_len(&dir)?);
     let enough = records >= hosted.settings().checkpoint_records || grown >= bytes;
     // Two are needed before anything is trimmed: then they cannot wait for work.
     let urgent = logs.low && records > 0;
@@ -129,6 +133,21 @@ mod tests {
                 .into_iter()
                 .collect(),
         }
+    }
+
+    #[test]
+    fn a_large_volume_makes_fewer_checkpoints_where_the_log_has_room() {
+        let room = LogSpace::default();
+        assert_eq!(growth(room, 0), CHECKPOINT_BYTES);
+        assert_eq!(growth(room, 1 << 30), 512 << 20);
+        assert_eq!(growth(room, 1 << 40), CHECKPOINT_BYTES_MOST);
+        let scarce = LogSpace { scarce: true, ..room };
+        assert_eq!(growth(scarce, 1 << 30), CHECKPOINT_BYTES);
+        let tight = LogSpace {
+            tight: true,
+            ..scarce
+        };
+        assert_eq!(growth(tight, 1 << 30), TIGHT_BYTES);
     }
 
     #[test]
