@@ -27,6 +27,12 @@ pub struct Segment {
     pub len: u64,
 }
 
+/// Places and terms of a segment's records.
+pub type Heads = Vec<(Index, Term)>;
+
+/// What is done with each record's body: whether to go on.
+type Visit<'a> = dyn FnMut(&[u8]) -> Result<ControlFlow<()>, RecordError> + 'a;
+
 /// How the frames of a segment end.
 pub enum Tail {
     /// In zeros, or at the end of the file.
@@ -102,7 +108,7 @@ impl Segment {
 
     /// Opens a segment and walks its frames: each record must have the index that follows. With it come the places and
     /// terms of the records; their rows are read by whoever needs them.
-    pub fn open(path: PathBuf, first: Index) -> Result<(Segment, File, Tail, Vec<(Index, Term)>), LogError> {
+    pub fn open(path: PathBuf, first: Index) -> Result<(Segment, File, Tail, Heads), LogError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -166,12 +172,7 @@ fn allocate(file: &File, path: &Path, len: u64) -> Result<(), LogError> {
 }
 
 /// Walks the frames of `bytes`, which begin with record `first`: the length of the whole ones and how they end.
-fn walk(
-    path: &Path,
-    bytes: &[u8],
-    first: Index,
-    visit: &mut dyn FnMut(&[u8]) -> Result<ControlFlow<()>, RecordError>,
-) -> Result<(u64, Tail), LogError> {
+fn walk(path: &Path, bytes: &[u8], first: Index, visit: &mut Visit<'_>) -> Result<(u64, Tail), LogError> {
     let mut at = 0;
     let mut index = first;
     let corrupt = |at: usize, index: Index, reason: String| LogError::Corrupt {
