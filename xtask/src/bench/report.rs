@@ -140,8 +140,8 @@ pub fn page(
 
 fn conditions(text: &mut String, results: &Results, targets: &[&Target], weighted: bool) -> std::fmt::Result {
     let runs = &results.runs;
-    let commits: BTreeSet<&str> = runs.iter().map(|run| run.note.as_str()).collect();
-    let commits: Vec<&str> = commits.into_iter().collect();
+    let subject = results.of(bars::SUBJECT).map(|run| run.note.as_str());
+    let versions: Vec<&str> = subject.collect::<BTreeSet<_>>().into_iter().collect();
     let (first, last) = (
         runs.iter().map(|r| &r.when).min(),
         runs.iter().map(|r| &r.when).max(),
@@ -154,8 +154,8 @@ fn conditions(text: &mut String, results: &Results, targets: &[&Target], weighte
     if let (Some(first), Some(last), Some(run)) = (first, last, runs.first()) {
         writeln!(
             text,
-            "\n{first} to {last}, {}, {} cores ({}), {} of memory, Linux {}{quick}. All on one disk.",
-            commits.join(", "),
+            "\n{first} to {last}, DFS of {}, {} cores ({}), {} of memory, Linux {}{quick}. All on one disk.",
+            versions.join(", "),
             run.cpus,
             proc_field("/proc/cpuinfo", "model name"),
             proc_field("/proc/meminfo", "MemTotal"),

@@ -89,21 +89,20 @@ pub(super) fn row(outcome: &Outcome, group_before: Option<&str>, settings: Setti
             let bar = format!("{}{}", "█".repeat(full), "░".repeat(BAR - full));
             let value = format!("{} {}", rounded(figure), row.unit.name());
             let waits = latencies(measured);
-            say!(
-                "  {:<30} {bar} {value:>12}  {:<9} {waits}",
-                row.title,
-                verdict(row, figure)
-            );
+            let word = verdict(row, figure);
+            let line = format!("  {:<30} {bar} {value:>12}  {word:<9} {waits}", row.title);
+            say!("{}", line.trim_end());
         }
         Err(error) => say!("  {:<30} failed: {error}", row.title),
     }
-    say!("      {}. {}: {}.", row.meaning, units(row.unit), row.good);
+    say!("      {}.", row.meaning);
+    say!("      {}: {}.", units(row.unit), row.good);
 }
 
 fn units(unit: Unit) -> &'static str {
     match unit {
-        Unit::Megabytes => "In MB/s",
-        Unit::Operations => "In one second",
+        Unit::Megabytes => "MB/s elsewhere",
+        Unit::Operations => "In a second elsewhere",
     }
 }
 
