@@ -8,6 +8,7 @@ pub mod config;
 mod data;
 mod figures;
 mod inode;
+mod journal;
 pub mod ioctl;
 mod locks;
 pub mod observe;

@@ -1,6 +1,7 @@
 //! The operations of a volume's metadata and their replies: the language between client and coordinator.
 //! `namespace::execute` gives them their meaning; `dfs-proto` their form on the wire.
 
+use crate::error::FsError;
 use crate::ids::{ChunkId, Ino, NodeId, SetId};
 use crate::types::{
     Attr, Credentials, DirEntry, Extent, FileKind, LeaseMode, QuotaUsage, Timestamp, VolumeUsage,
@@ -15,6 +16,10 @@ pub const EXTENT_PAGE_MAX: usize = 4096;
 pub const RELEASE_MAX: usize = 4096;
 /// Most chunk ids in one range.
 pub const CHUNK_RANGE_MAX: u32 = 4096;
+/// Most inode numbers in one range.
+pub const INO_RANGE_MAX: u32 = 65_536;
+/// Most steps of one shipment: its effects must stay a small part of a log record.
+pub const SHIP_STEPS_MAX: usize = 1024;
 
 /// One operation on a volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +141,11 @@ pub enum Op {
         count: u32,
         avoid: Vec<SetId>,
     },
+    /// A range of fresh inode numbers, for this session to make inodes with. Reply: `InoRange`.
+    AllocInos {
+        count: u32,
+    },
+    Ship(Ship),
     /// From now on so many bytes of the quota are promised to the session, for writes that it accepts; its commits
     /// use them up. Reply: `Reserved`.
     ReserveQuota {
@@ -201,6 +211,25 @@ pub enum Op {
         limit: u32,
     },
     Relocate(Relocate),
+}
+
+/// What a session has done by itself under exclusive leases, in its order: all of it takes effect, or nothing. Needs
+/// the exclusive lease on each inode that it changes, and a shared one on what it looks at. Reply: `Shipped`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ship {
+    pub steps: Vec<Step>,
+    /// Content of files, some of them made above. When it is refused for itself, the steps stand all the same.
+    pub commit: Option<Commit>,
+}
+
+/// One change of names or attributes that was done already.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// When: what the changed inodes show.
+    pub at: Timestamp,
+    /// The number that a `Make` gave, from a range of the session; else 0.
+    pub ino: Ino,
+    pub op: Op,
 }
 
 /// Content that was copied into a new chunk: extents change to it where they still are what was read. Reply: `Done`.
@@ -388,6 +417,14 @@ pub enum Reply {
         bytes: u64,
         room: u64,
     },
+    InoRange {
+        first: Ino,
+        count: u32,
+    },
+    /// The steps took effect; `refused` says why the content that came with them did not.
+    Shipped {
+        refused: Option<FsError>,
+    },
 }
 
 impl Op {
@@ -440,6 +477,8 @@ impl Op {
             Op::SetMissing { .. } => "set_missing",
             Op::GetQuota { .. } => "get_quota",
             Op::ReserveQuota { .. } => "reserve_quota",
+            Op::AllocInos { .. } => "alloc_inos",
+            Op::Ship(_) => "ship",
             Op::SetSetting { .. } => "set_setting",
             Op::Restore { .. } => "restore",
             Op::EmptyTrash { .. } => "empty_trash",

@@ -71,6 +71,7 @@ impl InodeRow {
             version: self.version,
             content_epoch: self.content_epoch,
             quota: self.quota,
+            xattrs: self.xattrs,
         }
     }
 

@@ -62,6 +62,9 @@ pub struct Attr {
     /// answer sends the present attributes along.
     #[serde(skip, default = "no_quota")]
     pub quota: Ino,
+    /// How many extended attributes it has. Not in rows of answers either.
+    #[serde(skip, default)]
+    pub xattrs: u32,
 }
 
 fn no_quota() -> Ino {

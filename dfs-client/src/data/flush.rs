@@ -11,7 +11,7 @@ use crate::observe::request;
 use crate::wait::Patience;
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::{ChunkId, Ino};
-use dfs_core::op::{AttrChanges, Commit, FileCommit, NewChunk, Op, SetTime};
+use dfs_core::op::{AttrChanges, Commit, FileCommit, NewChunk, Op, Reply, SetTime};
 use dfs_core::types::LeaseMode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -48,7 +48,7 @@ impl Data {
             };
             self.flush_aged();
             self.caches.promises.return_unused(&self.session, wanted);
-            for ino in self.caches.table.sweep() {
+            for ino in self.caches.table.sweep(self.caches.journal.confirmed()) {
                 self.session.tell_held(ino, LeaseMode::None, false);
             }
         }
@@ -107,7 +107,7 @@ impl Data {
     /// The operation that tells the coordinator of an access time that reads moved.
     pub fn atime_to_tell(&self, inode: &Inode) -> Option<Op> {
         let mut state = inode.state.lock();
-        let atime = state.atime?;
+        let atime = state.atime.filter(|_| !state.is_ahead(self.caches.journal.confirmed()))?;
         let Some(attr) = &mut state.attr else {
             state.atime = None;
             return None;
@@ -254,7 +254,11 @@ impl Data {
         let mut lost = Vec::new();
         {
             let lost = &mut lost;
-            self.session.ask_built(|| commit(parts, id, chunks, lost)).await?;
+            let reply = self.session.ask_built(|| commit(parts, id, chunks, lost)).await?;
+            // It went with what was done here, which stands.
+            if let Some(Reply::Shipped { refused: Some(error) }) = reply {
+                return Err(error);
+            }
         }
         for part in parts {
             let lost = lost.contains(&part.inode.ino).then_some(FsError::Io);

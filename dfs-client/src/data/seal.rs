@@ -77,7 +77,7 @@ impl Data {
     /// Seals everything that is dirty in these files and sends it on its way.
     pub fn flush(self: &Arc<Self>, inodes: &[Arc<Inode>]) {
         let mut batch = Batch::default();
-        for inode in inodes {
+        for inode in self.named_before(inodes).iter().chain(inodes) {
             loop {
                 if batch.is_full() {
                     self.launch(std::mem::take(&mut batch));

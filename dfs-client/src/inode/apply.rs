@@ -6,12 +6,13 @@ use super::release::Releases;
 use super::{Inode, State, Table};
 use crate::data::stock::Stock;
 use crate::data::{Budget, Promises};
+use crate::journal::Journal;
 use crate::locks::Locks;
-use crate::session::Events;
+use crate::session::{Body, Events};
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::Ino;
 use dfs_core::op::{Commit, Op, Rename, RenameMode, Reply};
-use dfs_core::types::{Attr, DirEntry, FileKind, LeaseMode};
+use dfs_core::types::{Attr, DirEntry, FileKind, LeaseMode, Timestamp};
 use dfs_proto::v1;
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ pub(crate) struct Caches {
     pub budget: Arc<Budget>,
     pub promises: Promises,
     pub releases: Releases,
+    pub journal: Journal,
     /// To the threads that serve recalls.
     pub recalls: std::sync::mpsc::Sender<Recalled>,
 }
@@ -43,21 +45,25 @@ impl Events for Caches {
             let inode = self.table.get(*ino);
             inode.state.lock().set_lease(*mode);
         }
+        let confirmed = match op {
+            Some(Op::Ship(_)) => self.shipped(outcome),
+            _ => self.journal.confirmed(),
+        };
         for attr in touched {
             if let Some(inode) = self.table.find(attr.ino) {
-                inode.state.lock().set_attr(*attr);
+                inode.state.lock().set_attr(*attr, confirmed);
             }
         }
         if let Some(op) = op {
             let was_touched = |ino: Ino| touched.iter().any(|attr| attr.ino == ino);
             match outcome {
                 Ok(reply) => {
-                    self.succeeded(op, reply, &was_touched);
+                    self.succeeded(op, reply, &was_touched, confirmed);
                     if repeated {
-                        self.doubt(op, reply, touched);
+                        self.doubt(op, reply, touched, confirmed);
                     }
                 }
-                Err(error) => self.failed(op, *error),
+                Err(error) => self.failed(op, *error, confirmed),
             }
         }
     }
@@ -90,9 +96,22 @@ impl Events for Caches {
         self.promises.wanted.notify_one();
     }
 
+    fn before(&self, body: &mut Body) -> Vec<Op> {
+        self.tell_before(body)
+    }
+
+    fn heard_time(&self, time: Timestamp) {
+        self.journal.heard_time(time);
+    }
+
+    fn is_refused(&self) -> bool {
+        self.journal.is_refused()
+    }
+
     fn ended(&self) {
         self.stock.clear();
         self.promises.clear();
+        self.lose_journal();
         // Who believes that it has a lock must not go on writing without a word.
         for lock in self.locks.held() {
             self.with(lock.ino, |state| state.content.losses += 1);
@@ -118,17 +137,23 @@ impl Events for Caches {
 
     fn held(&self) -> (Vec<v1::HeldLease>, Vec<v1::Lock>) {
         let (mut leases, mut known) = (Vec::new(), Vec::new());
+        let confirmed = self.journal.confirmed();
         for inode in self.table.all() {
             let mut state = inode.state.lock();
             state.declared_open |= state.opens > 0;
-            if state.lease > LeaseMode::None || state.declared_open {
-                let mode = v1::LeaseMode::from(state.lease).into();
+            // What was removed here and is not told yet is held until it is.
+            let lease = match state.is_ahead(confirmed) {
+                true => LeaseMode::Exclusive,
+                false => state.lease,
+            };
+            if lease > LeaseMode::None || state.declared_open {
+                let mode = v1::LeaseMode::from(lease).into();
                 let held = v1::HeldLease {
                     ino: inode.ino.0,
                     mode,
                     open: state.declared_open,
                 };
-                let merely_known = state.lease == LeaseMode::None && state.opens == 0;
+                let merely_known = lease == LeaseMode::None && state.opens == 0;
                 if merely_known { &mut known } else { &mut leases }.push(held);
             }
         }
@@ -158,16 +183,16 @@ impl Caches {
         mode
     }
 
-    pub(super) fn with(&self, ino: Ino, change: impl FnOnce(&mut State)) {
+    pub fn with(&self, ino: Ino, change: impl FnOnce(&mut State)) {
         if let Some(inode) = self.table.find(ino) {
             change(&mut inode.state.lock());
         }
     }
 
-    fn failed(&self, op: &Op, error: FsError) {
+    fn failed(&self, op: &Op, error: FsError, confirmed: u64) {
         match (op, error) {
             (Op::Lookup { parent, name }, FsError::NotFound) if name != b".." => {
-                self.with(*parent, |state| state.set_name(name, None));
+                self.with(*parent, |state| state.set_name(name, None, confirmed));
             }
             (Op::GetXattr { ino, name }, FsError::NoAttribute) => {
                 self.with(*ino, |state| state.set_xattr(name, None));
@@ -176,51 +201,55 @@ impl Caches {
         }
     }
 
-    fn succeeded(&self, op: &Op, reply: &Reply, was_touched: &dyn Fn(Ino) -> bool) {
+    /// What a success means for the caches. `confirmed` is the last change made here that it may have seen; all of them,
+    /// for one that is made here.
+    pub fn succeeded(&self, op: &Op, reply: &Reply, was_touched: &dyn Fn(Ino) -> bool, confirmed: u64) {
         match (op, reply) {
-            (Op::Lookup { parent, name }, Reply::Entry { attr, .. }) => self.entry(*parent, name, attr),
+            (Op::Lookup { parent, name }, Reply::Entry { attr, .. }) => self.entry(*parent, name, attr, confirmed),
             (Op::Make(make), Reply::Entry { attr, created }) => {
-                self.entry(make.parent, &make.name, attr);
+                self.entry(make.parent, &make.name, attr, confirmed);
                 self.made(attr, *created);
             }
             (Op::MakeTemp { .. }, Reply::Entry { attr, .. }) => {
                 self.with(attr.ino, |state| {
-                    state.set_attr(*attr);
+                    state.set_attr(*attr, confirmed);
                     state.orphan = true;
                 });
                 self.made(attr, true);
             }
             (Op::Link { parent, name, .. }, Reply::Entry { attr, .. }) => {
-                self.entry(*parent, name, attr);
+                self.entry(*parent, name, attr, confirmed);
                 self.with(attr.ino, |state| state.orphan = false);
             }
             (Op::Unlink(unlink), Reply::Removed { ino, orphan }) => {
-                self.with(unlink.parent, |state| state.set_name(&unlink.name, None));
+                self.with(unlink.parent, |state| state.set_name(&unlink.name, None, confirmed));
                 self.removed(*ino, *orphan, was_touched(*ino));
             }
             (Op::Rmdir { parent, name, .. }, Reply::Removed { ino, orphan }) => {
-                self.with(*parent, |state| state.set_name(name, None));
+                self.with(*parent, |state| state.set_name(name, None, confirmed));
                 self.removed(*ino, *orphan, was_touched(*ino));
             }
             (Op::Rename(rename), Reply::Renamed { moved, replaced }) => {
-                self.renamed(rename, *moved, *replaced, was_touched);
+                self.renamed(rename, *moved, *replaced, was_touched, confirmed);
             }
-            (Op::ReadDir { ino, .. }, Reply::Page { entries, .. }) => self.listed(*ino, entries),
+            (Op::ReadDir { ino, after, .. }, Reply::Page { entries, end }) => {
+                self.listed(*ino, entries, *after == 0 && *end, confirmed);
+            }
             (Op::ReadLink { ino }, Reply::Target(target)) => {
                 self.with(*ino, |state| state.target = Some(target.clone()));
             }
-            (op, reply) => self.inode_succeeded(op, reply),
+            (op, reply) => self.inode_succeeded(op, reply, confirmed),
         }
     }
 
     /// Operations on one inode.
-    fn inode_succeeded(&self, op: &Op, reply: &Reply) {
+    fn inode_succeeded(&self, op: &Op, reply: &Reply, confirmed: u64) {
         match (op, reply) {
             (Op::Acquire { ino, .. } | Op::GetAttr { ino }, Reply::Attr(attr)) => {
-                self.with(*ino, |state| state.set_attr(*attr));
+                self.with(*ino, |state| state.set_attr(*attr, confirmed));
             }
             (Op::SetAttr { ino, changes }, Reply::Attr(attr)) => self.with(*ino, |state| {
-                state.set_attr(*attr);
+                state.set_attr(*attr, confirmed);
                 state.forget_xattrs();
                 if changes.atime.is_some() {
                     state.atime = None;
@@ -251,11 +280,11 @@ impl Caches {
                     state.xattr_names = Some(names.clone());
                 }
             }),
-            (op, reply) => self.content_succeeded(op, reply),
+            (op, reply) => self.content_succeeded(op, reply, confirmed),
         }
     }
 
-    fn content_succeeded(&self, op: &Op, reply: &Reply) {
+    fn content_succeeded(&self, op: &Op, reply: &Reply, confirmed: u64) {
         match (op, reply) {
             (Op::GetExtents { ino, offset, len }, Reply::Extents { extents, next }) => {
                 self.with(*ino, |state| {
@@ -272,13 +301,18 @@ impl Caches {
                 });
             }
             (Op::Commit(commit), Reply::Done) => self.committed(commit),
+            (Op::Ship(shipment), Reply::Shipped { refused: None }) => {
+                if let Some(commit) = &shipment.commit {
+                    self.committed(commit);
+                }
+            }
             (Op::Allocate { ino, offset, len, .. }, Reply::Attr(attr)) => self.with(*ino, |state| {
-                state.set_attr(*attr);
+                state.set_attr(*attr, confirmed);
                 state.extents.forget_range(*offset, offset.saturating_add(*len));
             }),
             (Op::CopyRange { dst, dst_offset, .. }, Reply::Copied { len, attr }) => {
                 self.with(*dst, |state| {
-                    state.set_attr(*attr);
+                    state.set_attr(*attr, confirmed);
                     state
                         .extents
                         .forget_range(*dst_offset, dst_offset.saturating_add(*len));
@@ -288,12 +322,12 @@ impl Caches {
         }
     }
 
-    fn entry(&self, parent: Ino, name: &[u8], attr: &Attr) {
+    fn entry(&self, parent: Ino, name: &[u8], attr: &Attr, confirmed: u64) {
         if name != b".." {
-            self.with(parent, |state| state.set_name(name, Some(attr.ino)));
+            self.with(parent, |state| state.set_name(name, Some(attr.ino), confirmed));
         }
         self.with(attr.ino, |state| {
-            state.set_attr(*attr);
+            state.set_attr(*attr, confirmed);
             if name != b".." {
                 state.set_parent(parent);
             }
@@ -337,6 +371,7 @@ impl Caches {
         moved: Ino,
         replaced: Option<(Ino, bool)>,
         was_touched: &dyn Fn(Ino) -> bool,
+        confirmed: u64,
     ) {
         let left = match (rename.mode, replaced) {
             (RenameMode::Exchange, Some((other, _))) => {
@@ -354,10 +389,10 @@ impl Caches {
         };
         let same = rename.parent == rename.new_parent && rename.name == rename.new_name;
         if !same {
-            self.with(rename.parent, |state| state.set_name(&rename.name, left));
+            self.with(rename.parent, |state| state.set_name(&rename.name, left, confirmed));
         }
         self.with(rename.new_parent, |state| {
-            state.set_name(&rename.new_name, Some(moved))
+            state.set_name(&rename.new_name, Some(moved), confirmed)
         });
         self.with(moved, |state| {
             state.set_parent(rename.new_parent);
@@ -365,16 +400,19 @@ impl Caches {
         });
     }
 
-    fn listed(&self, directory: Ino, entries: &[DirEntry]) {
+    fn listed(&self, directory: Ino, entries: &[DirEntry], whole: bool, confirmed: u64) {
         self.with(directory, |state| {
+            if whole && state.lease > LeaseMode::None && !state.is_ahead(confirmed) {
+                state.complete = true;
+            }
             entries
                 .iter()
-                .for_each(|entry| state.set_name(&entry.name, Some(entry.ino)));
+                .for_each(|entry| state.set_name(&entry.name, Some(entry.ino), confirmed));
         });
         for entry in entries {
             if let Some(attr) = entry.attr {
                 self.with(entry.ino, |state| {
-                    state.set_attr(attr);
+                    state.set_attr(attr, confirmed);
                     state.set_parent(directory);
                 });
             }

@@ -8,10 +8,11 @@ use dfs_core::types::Attr;
 
 impl Caches {
     /// Forgets what the answer said, apart from the attributes that came along: those are of now.
-    pub(super) fn doubt(&self, op: &Op, reply: &Reply, touched: &[Attr]) {
+    pub(super) fn doubt(&self, op: &Op, reply: &Reply, touched: &[Attr], confirmed: u64) {
         for (directory, name) in names(op) {
             self.with(directory, |state| {
                 state.names.remove(name);
+                state.complete = false;
             });
         }
         for ino in inodes(op, reply) {
@@ -23,7 +24,7 @@ impl Caches {
             });
         }
         for attr in touched {
-            self.with(attr.ino, |state| state.set_attr(*attr));
+            self.with(attr.ino, |state| state.set_attr(*attr, confirmed));
         }
     }
 }

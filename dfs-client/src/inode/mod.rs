@@ -6,6 +6,7 @@ mod answering;
 pub(crate) mod apply;
 pub(crate) mod content;
 mod doubt;
+mod named;
 mod pages;
 mod ranges;
 pub(crate) mod recall;
@@ -14,6 +15,7 @@ mod table;
 
 pub(crate) use answering::{answered, answering};
 pub(crate) use content::Content;
+pub(crate) use named::{Needs, needs};
 pub(crate) use table::Table;
 
 use dfs_core::extents::ExtentMap;
@@ -92,6 +94,14 @@ pub(crate) struct State {
     pub busy: u32,
     /// Counts answers from which the kernel may fill its caches, to be kept until a recall.
     pub fills: u64,
+    /// The newest change of names or attributes that was made here, by its place in the journal; 0 is none.
+    pub changed_here: u64,
+    /// The change that made it, in the same way.
+    pub born_here: u64,
+    /// Calls under way in which the coordinator changes it: nothing is changed here meanwhile.
+    pub changing_there: u32,
+    /// All entries of a directory are in `names`: what is not there does not exist.
+    pub complete: bool,
     /// As the coordinator last said, while the lease lasts. `attr()` adds what is not committed.
     pub attr: Option<Attr>,
     pub extents: Extents,
@@ -146,11 +156,28 @@ impl State {
         Some(attr)
     }
 
-    /// Takes attributes that the coordinator sent, if a lease keeps them true.
-    pub fn set_attr(&mut self, attr: Attr) {
-        if self.lease >= LeaseMode::Shared {
-            self.attr = Some(attr);
+    /// Whether the coordinator has not confirmed yet all that was changed here: what it says may be older.
+    pub fn is_ahead(&self, confirmed: u64) -> bool {
+        self.changed_here > confirmed
+    }
+
+    /// Takes attributes that the coordinator sent, if a lease keeps them true. Of what was changed here since, only
+    /// what the content decides counts.
+    pub fn set_attr(&mut self, attr: Attr, confirmed: u64) {
+        if self.lease < LeaseMode::Shared {
+            return;
         }
+        self.attr = Some(match self.attr {
+            Some(own) if self.is_ahead(confirmed) && own.kind == FileKind::File => Attr {
+                size: attr.size,
+                blocks: attr.blocks,
+                content_epoch: attr.content_epoch,
+                mtime: own.mtime.max(self.content.mtime),
+                ..own
+            },
+            Some(own) if self.is_ahead(confirmed) => own,
+            _ => attr,
+        });
     }
 
     /// What the session holds now.
@@ -171,21 +198,30 @@ impl State {
         self.xattrs.clear();
         self.xattr_names = None;
         self.names.clear();
+        self.complete = false;
         self.parent = None;
         self.atime = None;
         self.fresh = false;
     }
 
-    /// Remembers an entry of this directory, or its absence.
-    pub fn set_name(&mut self, name: &[u8], ino: Option<Ino>) {
-        if self.lease == LeaseMode::None {
+    /// Remembers an entry of this directory, or its absence, unless it was changed here since.
+    pub fn set_name(&mut self, name: &[u8], ino: Option<Ino>, confirmed: u64) {
+        if self.lease == LeaseMode::None || self.is_ahead(confirmed) {
             return;
         }
         if let Some(known) = self.names.get_mut(name) {
             *known = ino;
         } else if self.names.len() < NAMES_MAX {
             self.names.insert(name.to_vec(), ino);
+        } else if ino.is_some() {
+            self.complete = false;
         }
+    }
+
+    /// What the name means, as far as known.
+    pub fn name(&self, name: &[u8]) -> Option<Option<Ino>> {
+        let known = self.names.get(name).copied();
+        known.or(self.complete.then_some(None))
     }
 
     /// The kernel was given the inode by this name.
@@ -247,8 +283,10 @@ impl State {
     }
 
     /// Nobody refers to the inode and nothing would be lost with it.
-    pub fn is_idle(&self) -> bool {
+    pub fn is_idle(&self, confirmed: u64) -> bool {
         !self.is_held()
+            && !self.is_ahead(confirmed)
+            && self.changing_there == 0
             && self.content.is_clean()
             && self.recalling == 0
             && self.acquirers == 0

@@ -146,12 +146,15 @@ impl Recaller {
             inode.state.lock().closing = round >= OPEN_ROUNDS;
             let fills = self.empty_kernel(inode, keep, until);
             if keep < LeaseMode::Exclusive {
+                self.tell(inode, until);
                 self.flush(inode, until);
             }
+            let confirmed = self.data.caches.journal.confirmed();
             self.session.acknowledge(inode.ino, number, || {
                 let mut state = inode.state.lock();
                 let filled = fills.is_some_and(|fills| fills != state.fills);
-                let unsaved = keep < LeaseMode::Exclusive && !state.content.is_clean();
+                let unsaved = keep < LeaseMode::Exclusive
+                    && (!state.content.is_clean() || state.is_ahead(confirmed));
                 if (filled || unsaved) && Instant::now() < until {
                     return None;
                 }
@@ -180,7 +183,22 @@ impl Recaller {
         state.fresh = false;
     }
 
+    /// What was done here to names and attributes is told first.
+    fn tell(&self, inode: &Arc<Inode>, until: Instant) {
+        let left = until.saturating_duration_since(Instant::now());
+        if let Err(error) = self.data.tell_inode(inode, Patience::new(left, None)) {
+            tracing::warn!(ino = inode.ino.0, %error, "what was done here could not be told before its lease goes");
+        }
+    }
+
     fn flush(&self, inode: &Arc<Inode>, until: Instant) {
+        // Others whose leases are wanted, too: many small files go in one piece.
+        let wanted = |inode: &Arc<Inode>| {
+            let state = inode.state.lock();
+            state.recalling > 0 && !state.content.dirty.is_empty()
+        };
+        let together: Vec<Arc<Inode>> = self.data.all_pending().into_iter().filter(wanted).collect();
+        self.data.flush(&together);
         let left = until.saturating_duration_since(Instant::now());
         if let Err(error) = self.data.flush_and_wait(inode, Patience::new(left, None)) {
             tracing::warn!(ino = inode.ino.0, %error, "a recalled file could not be flushed");

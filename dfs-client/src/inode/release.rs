@@ -24,6 +24,9 @@ const BATCH: usize = 256;
 /// Saving what was written to removed files, for the trash, may take so long; then it is dropped with them.
 const SAVE_MAX: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether a removal that was made here was told.
+const UNTOLD: Duration = Duration::from_millis(50);
+
 /// A coordinator that takes no release now is asked again after this.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -101,7 +104,7 @@ pub(crate) async fn run(data: Arc<Data>) {
         }
         release(session, caches, inodes).await;
         for ino in batch {
-            caches.table.forget(ino, 0);
+            caches.table.forget(ino, 0, caches.journal.confirmed());
         }
     }
 }
@@ -134,6 +137,15 @@ async fn save(data: &Arc<Data>, inodes: &[Arc<Inode>]) {
 }
 
 async fn release(session: &Session, caches: &Caches, inodes: Vec<Arc<Inode>>) {
+    // What was removed here is released after the removal was told, which has a time of its own.
+    let confirmed = caches.journal.confirmed();
+    let (later, inodes): (Vec<_>, Vec<_>) = inodes
+        .into_iter()
+        .partition(|inode| inode.state.lock().is_ahead(confirmed));
+    if !later.is_empty() {
+        tokio::time::sleep(UNTOLD).await;
+        later.iter().for_each(|inode| caches.releases.push(inode.ino));
+    }
     let inodes: Vec<Arc<Inode>> = inodes
         .into_iter()
         .filter(|inode| {

@@ -49,7 +49,7 @@ impl Table {
 
     /// The kernel forgets `count` lookups. An inode that nobody needs goes, unless a lease keeps what is known of
     /// it true: it may be wanted again. Whether it is to be released now.
-    pub fn forget(&self, ino: Ino, count: u64) -> bool {
+    pub fn forget(&self, ino: Ino, count: u64, confirmed: u64) -> bool {
         let mut shard = self.shard(ino).lock();
         let Some(inode) = shard.get(&ino) else {
             return false;
@@ -58,7 +58,7 @@ impl Table {
             let mut state = inode.state.lock();
             state.lookups = state.lookups.saturating_sub(count);
             let worthless = state.lease == LeaseMode::None || state.attr.is_none_or(|attr| attr.nlink == 0);
-            let gone = state.is_idle() && worthless && Arc::strong_count(inode) == 1;
+            let gone = state.is_idle(confirmed) && worthless && Arc::strong_count(inode) == 1;
             (gone, state.owes_release())
         };
         if gone {
@@ -69,7 +69,7 @@ impl Table {
     }
 
     /// Drops idle inodes when there are too many: those whose leases are to be given back.
-    pub fn sweep(&self) -> Vec<Ino> {
+    pub fn sweep(&self, confirmed: u64) -> Vec<Ino> {
         let mut leased = Vec::new();
         for shard in &self.shards {
             if self.count.load(Ordering::Relaxed) <= IDLE_MAX || leased.len() >= SWEEP_MAX {
@@ -79,7 +79,7 @@ impl Table {
             let before = shard.len();
             shard.retain(|ino, inode| {
                 let state = inode.state.lock();
-                let kept = Arc::strong_count(inode) > 1 || !state.is_idle();
+                let kept = Arc::strong_count(inode) > 1 || !state.is_idle(confirmed);
                 if !kept && state.lease > LeaseMode::None {
                     leased.push(*ino);
                 }

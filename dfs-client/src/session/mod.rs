@@ -20,7 +20,7 @@ use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::{Ino, SessionId};
 use dfs_core::lock::Lock;
 use dfs_core::op::{Op, Reply};
-use dfs_core::types::{Attr, LeaseMode};
+use dfs_core::types::{Attr, LeaseMode, Timestamp};
 use dfs_proto::convert::LockAction;
 use dfs_proto::v1;
 use outbox::Outbox;
@@ -53,6 +53,12 @@ pub(crate) trait Events: Send + Sync + 'static {
     fn promises_wanted(&self);
     /// The session is gone: leases, locks and uncommitted chunk ids with it. A new one begins.
     fn ended(&self);
+    /// What must be told before a call that is about to be sent. Called with the session locked.
+    fn before(&self, body: &mut Body) -> Vec<Op>;
+    /// The coordinator said what time it is.
+    fn heard_time(&self, time: Timestamp);
+    /// Whether the coordinator refused what cannot be taken back: the session is to end.
+    fn is_refused(&self) -> bool;
     /// Leases and locks to claim again after a reconnect.
     fn held(&self) -> (Vec<v1::HeldLease>, Vec<v1::Lock>);
 }
@@ -243,6 +249,11 @@ impl Session {
         self.begin(|| Some(Body::op(op)), Box::new(|_| {}));
     }
 
+    /// Like `send`, of what `build` makes at its place in the order: whether it made anything.
+    pub fn send_built(&self, build: impl FnOnce() -> Option<Op>) -> bool {
+        self.begin(|| build().map(Body::op), Box::new(|_| {})) != 0
+    }
+
     /// Asks for a lock; `done` gets the conflict, or `None` when granted. Returns the call's number.
     pub fn lock(
         &self,
@@ -318,7 +329,11 @@ impl Session {
 
     /// 0 when there was nothing to do or no room.
     fn begin(&self, build: impl FnOnce() -> Option<Body>, done: outbox::Done) -> u64 {
-        let refused = match self.outbox.lock().begin(build, done) {
+        let before = |body: &mut Body| {
+            let events = self.events.get();
+            events.map_or_else(Vec::new, |events| events.before(body))
+        };
+        let refused = match self.outbox.lock().begin(build, before, done) {
             Ok(number) => return number,
             Err(refused) => refused,
         };

@@ -47,6 +47,11 @@ impl Body {
         }
     }
 
+    /// Whether it tells what was done under leases of this session: no other one may tell it.
+    fn is_shipment(&self) -> bool {
+        matches!(self, Body::Op(op) if matches!(op.as_ref(), Op::Ship(_)))
+    }
+
     /// Whether it must be performed even when nobody waits: it may have been already.
     fn is_change(&self) -> bool {
         match self {
@@ -96,15 +101,27 @@ impl Outbox {
         }
     }
 
-    /// Queues a call: its number. `Err` gives `done` back when there is no room, or nothing when `build` made no
+    /// Queues a call, behind what `before` says must come first: its number. `Err` gives `done` back when there is no room, or nothing when `build` made no
     /// call.
-    pub fn begin(&mut self, build: impl FnOnce() -> Option<Body>, done: Done) -> Result<u64, Option<Done>> {
+    pub fn begin(
+        &mut self,
+        build: impl FnOnce() -> Option<Body>,
+        before: impl FnOnce(&mut Body) -> Vec<Op>,
+        done: Done,
+    ) -> Result<u64, Option<Done>> {
         if self.pending.len() >= CALLS_MAX {
             return Err(Some(done));
         }
-        let Some(body) = build() else {
+        let Some(mut body) = build() else {
             return Err(None);
         };
+        for op in before(&mut body) {
+            self.push(Body::op(op), Box::new(|_| {}));
+        }
+        Ok(self.push(body, done))
+    }
+
+    fn push(&mut self, body: Body, done: Done) -> u64 {
         let number = self.next;
         self.next += 1;
         self.pending.insert(
@@ -118,7 +135,7 @@ impl Outbox {
         );
         self.items.push_back(Item::Call(number));
         self.wake();
-        Ok(number)
+        number
     }
 
     /// Queues a message that is no call. It is lost with the stream: a new one begins with everything held.
@@ -174,7 +191,7 @@ impl Outbox {
         let doubtful: Vec<u64> = self
             .pending
             .iter()
-            .filter(|(_, pending)| pending.sent && pending.body.is_change())
+            .filter(|(_, pending)| pending.sent && pending.body.is_change() || pending.body.is_shipment())
             .map(|(number, _)| *number)
             .collect();
         doubtful
@@ -272,6 +289,10 @@ fn message(message: Message) -> v1::ClientMessage {
 /// About how many bytes the operation takes on the wire.
 fn weight(op: &Op) -> usize {
     match op {
+        Op::Ship(shipment) => {
+            shipment.steps.len() * 256
+                + shipment.commit.as_ref().map_or(0, |commit| weight(&Op::Commit(commit.clone())))
+        }
         Op::Commit(commit) => {
             commit.chunks.len() * 64
                 + commit

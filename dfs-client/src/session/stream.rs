@@ -227,6 +227,7 @@ async fn serve(session: &Arc<Session>, address: &str) -> Broken {
                     number,
                     read_bytes: figures.read_bytes.get(),
                     written_bytes: figures.written_bytes.get(),
+                    time: None,
                 };
                 session.outbox.lock().tell(v1::client_message::Message::Heartbeat(beat));
             }
@@ -255,6 +256,7 @@ fn requests(
         leases,
         locks,
         stream: number,
+        writes_back: true,
     };
     let hello = v1::ClientMessage {
         message: Some(v1::client_message::Message::Hello(hello)),
@@ -305,6 +307,10 @@ fn receive(session: &Session, message: v1::ServerMessage) -> Option<Broken> {
             for reply in replies.replies {
                 replied(session, events.as_ref(), reply);
             }
+            if events.is_refused() {
+                let why = "what was done here was refused".to_owned();
+                return Some(Broken::Refused(v1::refused::Reason::SessionEnded, why));
+            }
         }
         Message::Recall(recall) => match convert::recall(recall) {
             Ok((ino, keep, number, taken)) => events.recalled(ino, keep, number, taken),
@@ -316,7 +322,12 @@ fn receive(session: &Session, message: v1::ServerMessage) -> Option<Broken> {
         }
         Message::Refused(refused) => return Some(refusal(refused)),
         Message::ReturnPromises(_) => events.promises_wanted(),
-        Message::Heartbeat(beat) => session.trust.echo(beat.number),
+        Message::Heartbeat(beat) => {
+            session.trust.echo(beat.number);
+            if let Some(time) = beat.time.and_then(|time| time.try_into().ok()) {
+                events.heard_time(time);
+            }
+        }
         Message::Welcome(_) => {}
     }
     None

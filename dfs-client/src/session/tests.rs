@@ -16,7 +16,7 @@ fn question() -> Body {
 
 fn begin(outbox: &mut Outbox, body: Body) -> u64 {
     outbox
-        .begin(|| Some(body), Box::new(|_| {}))
+        .begin(|| Some(body), |_| Vec::new(), Box::new(|_| {}))
         .map_err(|_| "refused")
         .unwrap()
 }

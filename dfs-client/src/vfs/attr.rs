@@ -47,6 +47,18 @@ impl Vfs {
         if self.must_flush_before(inode, &changes) {
             self.data.flush_and_wait(inode, patience)?;
         }
+        let op = Op::SetAttr {
+            ino: inode.ino,
+            changes,
+        };
+        if let Some(result) = self.change_here(&op) {
+            let attr = attr_of(result?)?;
+            if changes.mtime.is_some() {
+                inode.state.lock().content.mtime = attr.mtime;
+            }
+            return Ok(attr);
+        }
+        let _changing = self.caches.journal.leave_to_others(&[inode]);
         let op = || {
             // Content that is committed later must not bring an older modification time back.
             if let Some(mtime) = changes.mtime {
@@ -104,6 +116,7 @@ impl Vfs {
                 changes,
             }
         };
+        let _changing = self.caches.journal.leave_to_others(&[inode]);
         let _busy = crate::inode::apply::Busy::new(inode.clone());
         attr_of(self.session.call_built(op, patience)?)
     }

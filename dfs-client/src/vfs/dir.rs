@@ -163,6 +163,8 @@ impl Vfs {
     }
 
     fn page(&self, inode: &Inode, after: u64, attrs: bool, patience: Patience<'_>) -> FsResult<Listing> {
+        let place = inode.state.lock().changed_here;
+        self.data.save_named(place, patience)?;
         match self.session.call(
             Op::ReadDir {
                 ino: inode.ino,

@@ -75,7 +75,14 @@ impl Vfs {
             if !self.holds(&state, LeaseMode::Shared) || state.recalling > 0 {
                 return None;
             }
-            let ino = *state.names.get(name)?;
+            let ino = state.name(name)?;
+            if ino.is_none() {
+                // Noted, so that a recall takes it back by name.
+                state.set_name(name, None, u64::MAX);
+                if !state.names.contains_key(name) {
+                    return Some(Found::Absent { ttl: Ttl::ZERO });
+                }
+            }
             state.fills += 1;
             ino
         };
@@ -153,7 +160,7 @@ impl Vfs {
 
     /// Like `forget`, of an inode of the volume.
     pub(super) fn forgotten(&self, ino: Ino, nlookup: u64) {
-        if self.caches.table.forget(ino, nlookup) {
+        if self.caches.table.forget(ino, nlookup, self.caches.journal.confirmed()) {
             self.drop_unneeded(ino);
             self.caches.releases.push(ino);
         }

@@ -26,18 +26,20 @@ pub use write::WriteHow;
 use crate::config::MountConfig;
 use crate::data::Data;
 use crate::inode::apply::{Busy, Caches};
-use crate::inode::{Inode, State};
+use crate::inode::{Inode, Needs, State, needs};
 use crate::session::Session;
 use crate::wait::Patience;
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::Ino;
 use dfs_core::op::{Op, Reply};
-use dfs_core::types::{Attr, LeaseMode, NAME_MAX, Timestamp};
+use dfs_core::types::{Attr, FileKind, LeaseMode, NAME_MAX, Timestamp};
 use handle::Handles;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+/// A directory with more entries is not read whole in order to change it here.
+const LEARN_MAX: u64 = 1000;
 /// How long a wait on an inode lasts before it looks at its caller's cancellation.
 const WAIT_TICK: Duration = Duration::from_millis(50);
 
@@ -132,8 +134,60 @@ impl Vfs {
         }
     }
 
+    /// Changes names or attributes of `inodes`: here when leases allow it, else by the coordinator.
+    fn change(&self, inodes: &[&Arc<Inode>], op: Op, patience: Patience<'_>) -> FsResult<Reply> {
+        match self.change_here(&op) {
+            Some(result) => result,
+            None => self.change_there(inodes, op, patience),
+        }
+    }
+
+    fn change_here(&self, op: &Op) -> Option<FsResult<Reply>> {
+        if !self.session.trusted() {
+            return None;
+        }
+        self.caches.execute_here(op, self.session.map().trash)
+    }
+
+    /// Meanwhile nothing about these inodes is changed here: the answer is what counts.
+    fn change_there(&self, inodes: &[&Arc<Inode>], op: Op, patience: Patience<'_>) -> FsResult<Reply> {
+        let _changing = self.caches.journal.leave_to_others(inodes);
+        let reply = self.call(inodes, op, patience)?;
+        for inode in inodes {
+            self.learn(inode, patience);
+        }
+        Ok(reply)
+    }
+
+    /// Reads the whole of a small directory that is held alone now, so that names in it can be made here.
+    fn learn(&self, directory: &Inode, patience: Patience<'_>) {
+        let small = {
+            let state = directory.state.lock();
+            let small = |attr: Attr| attr.kind == FileKind::Directory && attr.size <= LEARN_MAX;
+            state.lease == LeaseMode::Exclusive && !state.complete && state.attr.is_some_and(small)
+        };
+        if small {
+            let op = Op::ReadDir {
+                ino: directory.ino,
+                after: 0,
+                limit: LEARN_MAX as u32,
+                attrs: true,
+            };
+            if let Err(error) = self.session.call(op, patience) {
+                tracing::debug!(ino = directory.ino.0, %error, "a directory could not be read ahead");
+            }
+        }
+    }
+
     /// Performs an operation for which the kernel may hold locks of `inodes`.
     fn call(&self, inodes: &[&Arc<Inode>], op: Op, patience: Patience<'_>) -> FsResult<Reply> {
+        // What was done here is told before it.
+        let changed = inodes.iter().map(|inode| inode.state.lock().changed_here);
+        let place = match needs(&op) {
+            Needs::Everything => self.caches.journal.last(),
+            _ => changed.max().unwrap_or(0),
+        };
+        self.data.save_named(place, patience)?;
         let _busy: Vec<Busy> = inodes.iter().map(|inode| Busy::new((*inode).clone())).collect();
         self.session.call(op, patience)
     }

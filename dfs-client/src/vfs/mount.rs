@@ -53,6 +53,7 @@ impl Vfs {
             budget: Arc::new(Budget::default()),
             promises: Default::default(),
             releases: Default::default(),
+            journal: Default::default(),
             recalls,
         });
         session
@@ -79,6 +80,7 @@ impl Vfs {
         };
         Arc::new(recaller).start(recalled)?;
         tasks.spawn(data.clone().run_flusher());
+        tasks.spawn(crate::journal::run(data.clone()));
         tasks.spawn(crate::inode::release::run(data.clone()));
         tasks.spawn(crate::inode::release::drop_removed(
             caches.clone(),

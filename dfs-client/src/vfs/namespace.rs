@@ -3,10 +3,12 @@
 use super::{Caller, Entry, Vfs, check_name};
 use crate::inode::Inode;
 use crate::wait::Patience;
+use dfs_core::chunk::CHUNK_MAX;
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::Ino;
 use dfs_core::op::{Make, Op, Rename, RenameMode, Reply, Unlink};
 use dfs_core::types::{FileKind, LeaseMode, SYMLINK_MAX};
+use std::sync::Arc;
 
 impl Vfs {
     /// `mknod`, `mkdir`, `symlink`.
@@ -39,7 +41,7 @@ impl Vfs {
             exclusive: true,
             who: caller.credentials(),
         };
-        match self.call(&[&parent], Op::Make(make), self.patience(caller))? {
+        match self.change(&[&parent], Op::Make(make), self.patience(caller))? {
             Reply::Entry { attr, .. } => Ok(self.entry(&parent, name, attr)),
             _ => Err(FsError::Io),
         }
@@ -56,7 +58,7 @@ impl Vfs {
             name: name.to_vec(),
             expect,
         };
-        match self.call(&[&parent], Op::Unlink(unlink), patience)? {
+        match self.change(&[&parent], Op::Unlink(unlink), patience)? {
             Reply::Removed { ino, .. } => {
                 self.drop_unneeded(ino);
                 Ok(())
@@ -78,7 +80,7 @@ impl Vfs {
             name: name.to_vec(),
             held,
         };
-        self.call(&[&parent], op, patience).map(|_| ())
+        self.change(&[&parent], op, patience).map(|_| ())
     }
 
     pub fn rename(
@@ -100,6 +102,7 @@ impl Vfs {
             RenameMode::NoReplace | RenameMode::Exchange => None,
         };
         self.settle_before_move(&parent, name, &new_parent, patience)?;
+        self.save_much(&parent, name, patience)?;
         let rename = Rename {
             parent: parent.ino,
             name: name.to_vec(),
@@ -108,7 +111,14 @@ impl Vfs {
             mode,
             expect,
         };
-        match self.call(&[&parent, &new_parent], Op::Rename(rename), patience)? {
+        let inodes = [&parent, &new_parent];
+        let op = Op::Rename(rename);
+        // Two that move directories into one another's at the same time are told apart by the coordinator only.
+        let renamed = match parent.ino != new_parent.ino && self.moves_directory(&op) {
+            true => self.change_there(&inodes, op, patience),
+            false => self.change(&inodes, op, patience),
+        };
+        match renamed? {
             Reply::Renamed { replaced, .. } => {
                 if let (Some((ino, _)), RenameMode::Replace) = (replaced, mode) {
                     self.drop_unneeded(ino);
@@ -128,19 +138,41 @@ impl Vfs {
             parent: parent.ino,
             name: new_name.to_vec(),
         };
-        match self.call(&[&inode, &parent], op, self.patience(caller))? {
+        match self.change(&[&inode, &parent], op, self.patience(caller))? {
             Reply::Entry { attr, .. } => Ok(self.entry(&parent, new_name, attr)),
             _ => Err(FsError::Io),
         }
     }
 
+    /// Whether a directory moves, as far as known here.
+    fn moves_directory(&self, op: &Op) -> bool {
+        let Op::Rename(rename) = op else { return false };
+        let is_directory = |parent: Ino, name: &[u8]| {
+            let ino = self.caches.table.find(parent)?.state.lock().name(name)??;
+            let attr = self.caches.table.find(ino)?.state.lock().attr?;
+            Some(attr.kind == FileKind::Directory)
+        };
+        is_directory(rename.parent, &rename.name).unwrap_or(true)
+            || is_directory(rename.new_parent, &rename.new_name).unwrap_or(false)
+    }
+
+    /// A file's name is told together with its content: more than one chunk's worth is saved before.
+    fn save_much(&self, parent: &Inode, name: &[u8], patience: Patience<'_>) -> FsResult<()> {
+        let ino = parent.state.lock().name(name).flatten();
+        let Some(inode) = ino.and_then(|ino| self.caches.table.find(ino)) else {
+            return Ok(());
+        };
+        let much = inode.state.lock().content.bytes() > u64::from(CHUNK_MAX);
+        if much { self.data.flush_and_wait(&inode, patience) } else { Ok(()) }
+    }
+
     /// Which inode a removed name means, and whether it is held here: then it lives on. The absence of the
     /// name is left to the coordinator to find.
-    fn expect(&self, parent: &Inode, name: &[u8], patience: Patience<'_>) -> FsResult<Option<(Ino, bool)>> {
+    fn expect(&self, parent: &Arc<Inode>, name: &[u8], patience: Patience<'_>) -> FsResult<Option<(Ino, bool)>> {
         let known = {
             let state = parent.state.lock();
             if self.holds(&state, LeaseMode::Shared) {
-                state.names.get(name).copied()
+                state.name(name)
             } else {
                 None
             }
@@ -148,7 +180,8 @@ impl Vfs {
         let ino = match known {
             Some(Some(ino)) => ino,
             Some(None) => return Ok(None),
-            None => match self.session.call(
+            None => match self.call(
+                &[parent],
                 Op::Lookup {
                     parent: parent.ino,
                     name: name.to_vec(),

@@ -111,7 +111,7 @@ impl Vfs {
             exclusive: flags & libc::O_EXCL != 0,
             who: caller.credentials(),
         };
-        let Reply::Entry { attr, created } = self.call(&[&parent], Op::Make(make), patience)? else {
+        let Reply::Entry { attr, created } = self.change(&[&parent], Op::Make(make), patience)? else {
             return Err(FsError::Io);
         };
         let inode = self.caches.table.get(attr.ino);

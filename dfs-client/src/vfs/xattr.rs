@@ -7,6 +7,9 @@ use dfs_core::ids::Ino;
 use dfs_core::op::{Op, Reply, XattrMode};
 use dfs_core::types::{LeaseMode, XATTR_NAME_MAX, XATTR_VALUE_MAX};
 
+/// Where names may be that a file without attributes simply lacks.
+const SPACES: [&[u8]; 4] = [b"user.", b"security.", b"trusted.", b"system.posix_acl_"];
+
 impl Vfs {
     pub fn getxattr(&self, caller: &Caller<'_>, ino: Ino, name: &[u8]) -> FsResult<Vec<u8>> {
         check(name)?;
@@ -14,9 +17,14 @@ impl Vfs {
         {
             let state = inode.state.lock();
             if self.holds(&state, LeaseMode::Shared)
-                && let Some(known) = state.xattrs.get(name)
             {
-                return known.clone().ok_or(FsError::NoAttribute);
+                if let Some(known) = state.xattrs.get(name) {
+                    return known.clone().ok_or(FsError::NoAttribute);
+                }
+                let known = SPACES.iter().any(|space| name.starts_with(space));
+                if known && state.attr.is_some_and(|attr| attr.xattrs == 0) {
+                    return Err(FsError::NoAttribute);
+                }
             }
         }
         match self.session.call(
@@ -36,9 +44,13 @@ impl Vfs {
         {
             let state = inode.state.lock();
             if self.holds(&state, LeaseMode::Shared)
-                && let Some(names) = &state.xattr_names
             {
-                return Ok(names.clone());
+                if let Some(names) = &state.xattr_names {
+                    return Ok(names.clone());
+                }
+                if state.attr.is_some_and(|attr| attr.xattrs == 0) {
+                    return Ok(Vec::new());
+                }
             }
         }
         match self
@@ -73,7 +85,7 @@ impl Vfs {
             mode,
             kill_sgid,
         };
-        self.call(&[&inode], op, self.patience(caller)).map(|_| ())
+        self.change_there(&[&inode], op, self.patience(caller)).map(|_| ())
     }
 
     pub fn removexattr(&self, caller: &Caller<'_>, ino: Ino, name: &[u8]) -> FsResult<()> {
@@ -84,7 +96,7 @@ impl Vfs {
             ino: inode.ino,
             name: name.to_vec(),
         };
-        self.call(&[&inode], op, self.patience(caller)).map(|_| ())
+        self.change_there(&[&inode], op, self.patience(caller)).map(|_| ())
     }
 }
 

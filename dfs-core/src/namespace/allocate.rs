@@ -35,7 +35,7 @@ pub(super) fn allocate(
             true
         }
     };
-    let now = tx.ctx.now;
+    let now = tx.time;
     let row = tx.change(ino)?;
     let grows = !keep_size && end > row.size;
     if grows {

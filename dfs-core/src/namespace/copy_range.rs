@@ -52,7 +52,7 @@ pub(super) fn copy(tx: &mut Tx<'_>, src: (Ino, u64), dst: (Ino, u64), len: u64) 
         tx.lay(dst.0, *extent)?;
         tx.unrefer(extent)?;
     }
-    let now = tx.ctx.now;
+    let now = tx.time;
     let row = tx.change(dst.0)?;
     row.size = row.size.max(dst.1 + len);
     row.mtime = now;

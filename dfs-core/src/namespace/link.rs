@@ -35,7 +35,7 @@ pub(super) fn link(tx: &mut Tx<'_>, ino: Ino, parent: Ino, name: &[u8]) -> Outco
         _ if tx.inode(ino)?.quota != quota => return Err(FsError::CrossDevice.into()),
         _ => {}
     }
-    let now = tx.ctx.now;
+    let now = tx.time;
     let row = tx.change(ino)?;
     row.nlink += 1;
     row.ctime = now;

@@ -113,7 +113,7 @@ fn new_inode(
     umask: u32,
     who: Credentials,
 ) -> Outcome<(InodeRow, Inherited)> {
-    let now = tx.ctx.now;
+    let now = tx.time;
     let is_dir = kind == FileKind::Directory;
     let dir = tx.inode(parent)?;
     let inherits_group = dir.mode & SET_GID != 0;

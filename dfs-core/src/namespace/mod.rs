@@ -4,6 +4,7 @@
 
 mod acl;
 mod alloc_chunks;
+mod alloc_inos;
 mod allocate;
 mod commit;
 mod content;
@@ -25,9 +26,12 @@ mod removal;
 mod rename;
 mod set_attr;
 mod set_xattr;
+mod ship;
 mod trash;
 mod tx;
 mod unlink;
+
+pub use alloc_inos::NEXT_INO;
 
 use crate::error::FsError;
 use crate::ids::SessionId;
@@ -40,13 +44,24 @@ use tx::{Fault, Outcome, Tx};
 /// Executes one operation: the reply or the refusal, the change of the state, and the inodes whose leases are
 /// concerned. A refused operation changes nothing; what it looked at or would have changed counts as read.
 pub fn execute(view: &dyn View, ctx: &Context<'_>, op: &Op) -> Result<Execution, ViewError> {
-    let mut tx = Tx::new(view, ctx);
-    tx.charging = match op {
+    let charging = match op {
+        Op::Ship(shipment) => return ship::execute(view, ctx, shipment),
         Op::Commit(_) => Charging::Promised,
         Op::WalkQuota { .. } => Charging::Unlimited,
         _ => Charging::Limited,
     };
-    match run(&mut tx, op) {
+    attempt(view, ctx, charging, |tx| run(tx, op))
+}
+
+fn attempt(
+    view: &dyn View,
+    ctx: &Context<'_>,
+    charging: Charging,
+    run: impl FnOnce(&mut Tx<'_>) -> Outcome<Reply>,
+) -> Result<Execution, ViewError> {
+    let mut tx = Tx::new(view, ctx);
+    tx.charging = charging;
+    match run(&mut tx) {
         Ok(reply) => match tx.finish() {
             Ok((effects, reads, writes)) => Ok(Execution {
                 result: Ok(reply),
@@ -144,6 +159,7 @@ fn run(tx: &mut Tx<'_>, op: &Op) -> Outcome<Reply> {
         Op::Release { inos } => release::release(tx, inos),
         Op::AllocChunks { count, avoid } => alloc_chunks::alloc(tx, *count, avoid),
         Op::ReserveQuota { quota, bytes } => quota::reserve(tx, *quota, *bytes),
+        Op::AllocInos { count } => alloc_inos::alloc(tx, *count),
         op => run_own(tx, op),
     }
 }

@@ -59,7 +59,7 @@ impl Tx<'_> {
 
     /// Adds an entry for an inode: the directory's size, times, links and a directory's way up.
     pub fn add_entry(&mut self, parent: Ino, name: &[u8], ino: Ino, kind: FileKind) -> Outcome<()> {
-        let now = self.ctx.now;
+        let now = self.time;
         let dir = self.change(parent)?;
         dir.size += 1;
         dir.mtime = now;
@@ -77,7 +77,7 @@ impl Tx<'_> {
 
     /// Removes an entry; the inode itself is the caller's.
     pub fn remove_entry(&mut self, parent: Ino, name: &[u8], kind: FileKind) -> Outcome<()> {
-        let now = self.ctx.now;
+        let now = self.time;
         let dir = self.change(parent)?;
         dir.size = dir.size.saturating_sub(1);
         dir.mtime = now;

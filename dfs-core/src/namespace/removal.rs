@@ -30,7 +30,7 @@ impl Tx<'_> {
     /// now holds an orphan.
     /// `from` is the entry that was removed.
     pub fn drop_link(&mut self, ino: Ino, from: (Ino, &[u8]), expected: Expected) -> Outcome<bool> {
-        let now = self.ctx.now;
+        let now = self.time;
         let row = self.change(ino)?;
         row.ctime = now;
         row.nlink = if row.is_dir() {

@@ -103,7 +103,7 @@ fn exchange(tx: &mut Tx<'_>, rename: &Rename, source: DentryRow, target: DentryR
 }
 
 fn touch(tx: &mut Tx<'_>, ino: Ino) -> Outcome<()> {
-    let now = tx.ctx.now;
+    let now = tx.time;
     tx.change(ino)?.ctime = now;
     Ok(())
 }

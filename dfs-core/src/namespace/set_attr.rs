@@ -30,7 +30,7 @@ pub(super) fn set_attr(tx: &mut Tx<'_>, ino: Ino, changes: &AttrChanges) -> Outc
     if let Some(mode) = changes.mode {
         chmod(tx, ino, mode)?;
     }
-    let now = tx.ctx.now;
+    let now = tx.time;
     let at = |time: SetTime| match time {
         SetTime::Now => now,
         SetTime::At(time) => time,
@@ -49,7 +49,7 @@ pub(super) fn set_attr(tx: &mut Tx<'_>, ino: Ino, changes: &AttrChanges) -> Outc
 
 /// Sets the size. What is cut is gone: growing again shows zeros.
 fn truncate(tx: &mut Tx<'_>, ino: Ino, size: u64) -> Outcome<()> {
-    let now: Timestamp = tx.ctx.now;
+    let now: Timestamp = tx.time;
     tx.file(ino)?;
     if size > SIZE_MAX {
         return Err(FsError::FileTooLarge.into());

@@ -41,7 +41,7 @@ pub(super) fn set(
             _ => tx.put_xattr(ino, name, value)?,
         }
     }
-    let now = tx.ctx.now;
+    let now = tx.time;
     tx.change(ino)?.ctime = now;
     Ok(Reply::Done)
 }
@@ -83,7 +83,7 @@ pub(super) fn remove(tx: &mut Tx<'_>, ino: Ino, name: &[u8]) -> Outcome<Reply> {
         return Err(FsError::NoAttribute.into());
     }
     if removed {
-        let now = tx.ctx.now;
+        let now = tx.time;
         tx.change(ino)?.ctime = now;
     }
     Ok(Reply::Done)

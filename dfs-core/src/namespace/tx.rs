@@ -54,6 +54,11 @@ struct ChunkSlot {
 pub(super) struct Tx<'a> {
     view: &'a dyn View,
     pub ctx: &'a Context<'a>,
+    /// The time that changed inodes show: the context's, or when a session did by itself what it tells now. What is
+    /// deleted, and when, goes by the context's.
+    pub time: Timestamp,
+    /// The number of the next new inode.
+    pub fresh_ino: Ino,
     rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     inodes: BTreeMap<Ino, Slot<InodeRow>>,
     chunks: BTreeMap<ChunkId, ChunkSlot>,
@@ -68,6 +73,8 @@ impl<'a> Tx<'a> {
         Tx {
             view,
             ctx,
+            time: ctx.now,
+            fresh_ino: ctx.fresh_ino,
             rows: BTreeMap::new(),
             inodes: BTreeMap::new(),
             chunks: BTreeMap::new(),
@@ -197,9 +204,9 @@ impl<'a> Tx<'a> {
         Ok(self.inode(ino)?.attr(ino))
     }
 
-    /// A new inode with the context's number.
+    /// A new inode with the fresh number.
     pub fn create(&mut self, row: InodeRow) -> Ino {
-        let ino = self.ctx.fresh_ino;
+        let ino = self.fresh_ino;
         self.inodes.insert(
             ino,
             Slot {

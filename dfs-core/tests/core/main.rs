@@ -16,6 +16,7 @@ mod property;
 mod quota_steps;
 mod quotas;
 mod relocation;
+mod ship;
 mod steps;
 mod tables;
 mod trash;

@@ -87,8 +87,12 @@ impl World {
             assert!(done.effects.is_empty(), "{op:?} left effects: {:?}", done.result);
         }
         if !op.is_internal() {
+            let made = |ino: &Ino| match op {
+                Op::Ship(shipment) => shipment.steps.iter().any(|step| step.ino == *ino),
+                _ => ino.0 == self.next_ino,
+            };
             for key in done.effects.rows.keys() {
-                if let Some(ino) = keys::owner_inode(key).filter(|ino| ino.0 != self.next_ino) {
+                if let Some(ino) = keys::owner_inode(key).filter(|ino| !made(ino)) {
                     assert!(
                         done.writes.contains(&ino),
                         "{op:?} wrote inode {ino} and does not say so"

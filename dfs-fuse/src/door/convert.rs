@@ -133,6 +133,7 @@ mod tests {
             version: 16,
             content_epoch: 17,
             quota: Ino(18),
+            xattrs: 19,
         };
         let time = |seconds, nanoseconds| Timestamp { seconds, nanoseconds };
         let expected = Attr {

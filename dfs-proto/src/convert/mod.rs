@@ -18,6 +18,7 @@ pub mod setattr;
 pub mod values;
 
 mod names;
+mod ship;
 #[cfg(test)]
 mod tests;
 

@@ -3,11 +3,12 @@
 use super::error::{WireError, at_most, in_range, required, unknown};
 use super::names::{REQUEST_TARGET_MAX, REQUEST_VALUE_MAX, bytes, entry_name, xattr_name};
 use super::setattr::set_attr;
+use super::ship::{ship, ship_to_wire};
 use super::values::{file_kind, lease_mode, mode_bits};
 use crate::v1;
 use dfs_core::ids::{Ino, SetId};
 use dfs_core::op::{
-    AllocateMode, CHUNK_RANGE_MAX, Make, Op, PAGE_ENTRIES_MAX, RELEASE_MAX, Rename, RenameMode, Unlink,
+    AllocateMode, CHUNK_RANGE_MAX, INO_RANGE_MAX, Make, Op, PAGE_ENTRIES_MAX, RELEASE_MAX, Rename, RenameMode, Unlink,
     XattrMode,
 };
 use v1::op::Op as Wire;
@@ -161,6 +162,8 @@ fn inode_to_wire(op: &Op) -> Option<Wire> {
             quota: quota.0,
             bytes,
         }),
+        Op::AllocInos { count } => Wire::AllocInos(v1::AllocInos { count: *count }),
+        Op::Ship(shipment) => Wire::Ship(ship_to_wire(shipment)?),
         _ => return None,
     })
 }
@@ -284,6 +287,12 @@ impl TryFrom<v1::Op> for Op {
                 quota: Ino(m.quota),
                 bytes: m.bytes,
             },
+            Wire::AllocInos(m) => {
+                let sane = (1..=INO_RANGE_MAX).contains(&m.count);
+                in_range(sane, m.count, "AllocInos.count", "1 to INO_RANGE_MAX")?;
+                Op::AllocInos { count: m.count }
+            }
+            Wire::Ship(m) => Op::Ship(ship(m)?),
         })
     }
 }

@@ -6,7 +6,7 @@ use super::values::ordered_extents;
 use crate::v1;
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::{Ino, SetId};
-use dfs_core::op::{CHUNK_RANGE_MAX, EXTENT_PAGE_MAX, PAGE_ENTRIES_MAX, Reply};
+use dfs_core::op::{CHUNK_RANGE_MAX, EXTENT_PAGE_MAX, INO_RANGE_MAX, PAGE_ENTRIES_MAX, Reply};
 use dfs_core::types::{Attr, DirEntry, SYMLINK_MAX, XATTR_VALUE_MAX};
 use v1::result::Result as Wire;
 
@@ -47,6 +47,10 @@ pub fn reply_to_wire(reply: Reply) -> Option<v1::Result> {
         }),
         Reply::Quota(usage) => Wire::Quota(usage.into()),
         Reply::Reserved { bytes, room } => Wire::Reserved(v1::Reserved { bytes, room }),
+        Reply::InoRange { first, count } => Wire::InoRange(v1::InoRange { first: first.0, count }),
+        Reply::Shipped { refused } => Wire::Shipped(v1::Shipped {
+            refused: refused.map(|error| u32::from(error.code())),
+        }),
         Reply::Progress { .. } => return None,
     };
     Some(v1::Result { result: Some(result) })
@@ -86,6 +90,10 @@ impl TryFrom<v1::Result> for Reply {
             Wire::Reserved(m) => Reply::Reserved {
                 bytes: m.bytes,
                 room: m.room,
+            },
+            Wire::InoRange(m) => ino_range(m)?,
+            Wire::Shipped(m) => Reply::Shipped {
+                refused: m.refused.map(fs_error).transpose()?,
             },
         })
     }
@@ -131,6 +139,26 @@ fn chunk_range(m: v1::ChunkRange) -> Result<Reply, WireError> {
     Ok(Reply::ChunkRange {
         set: SetId(m.set),
         first: m.first,
+        count: m.count,
+    })
+}
+
+fn ino_range(m: v1::InoRange) -> Result<Reply, WireError> {
+    in_range(
+        (1..=INO_RANGE_MAX).contains(&m.count),
+        m.count,
+        "InoRange.count",
+        "1 to INO_RANGE_MAX",
+    )?;
+    let fits = m.first != 0 && m.first.checked_add(u64::from(m.count)).is_some();
+    in_range(
+        fits,
+        m.first,
+        "InoRange.first",
+        "from 1, and a range that ends below 2^64",
+    )?;
+    Ok(Reply::InoRange {
+        first: Ino(m.first),
         count: m.count,
     })
 }

@@ -122,6 +122,7 @@ impl From<Attr> for v1::Attr {
             version: attr.version,
             content_epoch: attr.content_epoch,
             quota: attr.quota.0,
+            xattrs: attr.xattrs,
         }
     }
 }
@@ -149,6 +150,7 @@ impl TryFrom<v1::Attr> for Attr {
             version: attr.version,
             content_epoch: attr.content_epoch,
             quota: Ino(attr.quota),
+            xattrs: attr.xattrs,
         })
     }
 }

@@ -22,6 +22,8 @@ pub const REPLIES_PER_MESSAGE: usize = 1024;
 pub const RECORD_BYTES: usize = 1 << 20;
 /// Records on their way to the disk before the executor waits.
 pub const RECORDS_IN_FLIGHT: usize = 2;
+/// How long an inode that two sessions wanted is changed by the coordinator alone.
+pub const CONTENTION: Duration = Duration::from_secs(2);
 /// Inode numbers taken from the durable counter at once.
 pub const INO_BLOCK: u64 = 4096;
 /// How often timers are looked at.

@@ -41,6 +41,7 @@ mod trash;
 mod turns;
 mod unlinked;
 mod volumes;
+mod write_back;
 mod xattrs;
 
 use integration::{Cluster, Mount, Room};

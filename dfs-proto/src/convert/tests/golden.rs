@@ -38,5 +38,5 @@ fn version_1_is_understood_and_sent() {
         assert_eq!(today(kind, &bytes(hex)), (value.to_string(), bytes(hex)));
         seen.insert((kind, value.split(['(', ' ']).next()));
     }
-    assert_eq!(seen.len(), 25 + 15, "each operation and each reply that travels");
+    assert_eq!(seen.len(), 27 + 17, "each operation and each reply that travels");
 }

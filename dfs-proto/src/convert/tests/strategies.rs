@@ -1,5 +1,6 @@
 //! Arbitrary values of the core's types, as the round trips need them.
 
+use dfs_core::error::FsError;
 use dfs_core::ids::{ChunkId, Ino, NodeId, SetId};
 use dfs_core::lock::{Lock, LockKind, LockType};
 use dfs_core::op::*;
@@ -79,6 +80,7 @@ pub fn attr() -> impl Strategy<Value = Attr> {
             version,
             content_epoch,
             quota: Ino(quota),
+            xattrs: gid,
         },
     )
 }
@@ -300,8 +302,16 @@ fn inode_change() -> BoxedStrategy<Op> {
         (1..=CHUNK_RANGE_MAX, vec(any::<u32>().prop_map(SetId), 0..10))
             .prop_map(|(count, avoid)| Op::AllocChunks { count, avoid }),
         (ino(), any::<u64>()).prop_map(|(quota, bytes)| Op::ReserveQuota { quota, bytes }),
+        (1..=INO_RANGE_MAX).prop_map(|count| Op::AllocInos { count }),
+        (vec(step(), 0..5), option::of(commit()))
+            .prop_map(|(steps, commit)| Op::Ship(Ship { steps, commit })),
     ]
     .boxed()
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let plain = name_change().prop_filter("made in the open", |op| !matches!(op, Op::MakeTemp { .. }));
+    (time(), ino(), plain).prop_map(|(at, ino, op)| Step { at, ino, op })
 }
 
 /// Every operation that travels.
@@ -379,6 +389,11 @@ pub fn reply() -> BoxedStrategy<Reply> {
         usage().prop_map(Reply::Usage),
         quota_usage().prop_map(Reply::Quota),
         any::<[u64; 2]>().prop_map(|[bytes, room]| Reply::Reserved { bytes, room }),
+        (1..=1u64 << 60, 1..=INO_RANGE_MAX).prop_map(|(first, count)| Reply::InoRange {
+            first: Ino(first),
+            count
+        }),
+        option::of(Just(FsError::NoSpace)).prop_map(|refused| Reply::Shipped { refused }),
         (ino(), any::<bool>()).prop_map(|(ino, orphan)| Reply::Removed { ino, orphan }),
         (ino(), expect()).prop_map(|(moved, replaced)| Reply::Renamed { moved, replaced }),
         (any::<u64>(), attr()).prop_map(|(len, attr)| Reply::Copied { len, attr }),

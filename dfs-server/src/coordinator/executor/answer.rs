@@ -20,7 +20,7 @@ impl Executor {
         index: Index,
     ) -> Result<(), Fault> {
         let grants = self.grants(session, op, &execution);
-        let touched = self.touched(session, &execution);
+        let touched = self.touched(session, op, &execution);
         if !execution.effects.is_empty() {
             self.add_effects(execution.effects);
             if self.sessions.contains_key(&session) {

@@ -54,6 +54,13 @@ impl Executor {
         if me == SessionId::COORDINATOR && !pending.op.minds_leases() {
             return self.finish(pending, execution);
         }
+        if let Op::Ship(_) = &pending.op {
+            // It was done in the belief that nobody could come between: it takes effect at once or never.
+            let covered = self.breaks(Rule::LeaseForCommit)
+                || self.covered(me, &execution.reads, &execution.writes);
+            let execution = if covered { execution } else { failed(FsError::Stale) };
+            return self.finish(pending, execution);
+        }
         if self.asks_for_promises(&mut pending, &execution)? {
             self.parked.for_quota.push(pending);
             return Ok(());
@@ -70,8 +77,10 @@ impl Executor {
         if conflicts.is_empty() {
             return self.finish(pending, execution);
         }
+        pending.outstanding.clear();
         for conflict in conflicts {
             pending.wanted.insert(conflict.ino);
+            pending.outstanding.insert(conflict.ino);
             self.recall(conflict.session, conflict.ino, conflict.keep, true);
         }
         self.parked.park(pending);
@@ -172,6 +181,10 @@ impl Executor {
     }
 
     fn consume_ino(&mut self, execution: &Execution) {
+        if let Ok(Reply::InoRange { first, count }) = execution.result {
+            self.counters.give_out(first, count);
+            return;
+        }
         let made = matches!(&execution.result, Ok(Reply::Entry { attr, created: true })
             if attr.ino.0 == self.counters.next_ino);
         if made
@@ -205,6 +218,8 @@ fn grows(op: &Op) -> bool {
             | Op::Allocate { .. }
             | Op::CopyRange { .. }
             | Op::AllocChunks { .. }
+            // Without numbers a session soon makes nothing more. What it has made already is taken.
+            | Op::AllocInos { .. }
     )
 }
 

@@ -7,6 +7,7 @@ use crate::coordinator::writer::Job;
 use dfs_core::error::FsResult;
 use dfs_core::ids::{Index, Ino, OpId, SessionId};
 use dfs_core::keys;
+use dfs_core::namespace::NEXT_INO;
 use dfs_core::op::Reply;
 use dfs_core::rows::{CounterRow, RepliesRow};
 use dfs_core::view::{Effects, View};
@@ -65,6 +66,14 @@ pub struct Counters {
     changed: bool,
 }
 
+impl Counters {
+    /// These numbers are a session's now; the log will know with the present batch.
+    pub fn give_out(&mut self, first: Ino, count: u32) {
+        self.next_ino = first.0 + u64::from(count);
+        self.ino_limit = self.ino_limit.max(self.next_ino);
+    }
+}
+
 impl Executor {
     /// A row becomes part of the batch and of the view.
     pub(super) fn put_row(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
@@ -94,13 +103,13 @@ impl Executor {
         if self.counters.next_ino > self.counters.ino_limit {
             self.counters.ino_limit = self.counters.next_ino + INO_BLOCK;
             let value = self.counters.ino_limit;
-            self.put_row(keys::counter(b"next_ino"), Some(CounterRow { value }.encode()));
+            self.put_row(keys::counter(NEXT_INO), Some(CounterRow { value }.encode()));
         }
     }
 
     /// Reads the counters. Numbers of a block that was begun are not used again.
     pub(super) fn load_counters(&mut self) -> Result<(), Fault> {
-        let next_ino = self.counter(b"next_ino")?.max(Ino::FIRST.0);
+        let next_ino = self.counter(NEXT_INO)?.max(Ino::FIRST.0);
         self.counters = Counters {
             inodes: self.counter(b"inodes")? as i64,
             bytes: self.counter(b"bytes")? as i64,

@@ -21,6 +21,8 @@ pub struct Greeting {
     pub stream: u64,
     pub client: String,
     pub resume: bool,
+    /// It changes directories under exclusive leases by itself.
+    pub writes_back: bool,
     /// Which of the session's streams it is, as the client counts them; 0: it does not say.
     pub ordinal: u64,
     pub leases: Vec<(Ino, LeaseMode, bool)>,

@@ -5,7 +5,7 @@ use super::Executor;
 use crate::coordinator::limits::SESSION_LEASES;
 use dfs_core::ids::{Ino, SessionId};
 use dfs_core::keys::{self, Key};
-use dfs_core::op::{Op, Reply};
+use dfs_core::op::{Op, Reply, Ship};
 use dfs_core::rows::InodeRow;
 use dfs_core::types::{Attr, LeaseMode};
 use dfs_core::view::Execution;
@@ -17,12 +17,20 @@ impl Executor {
         let Ok(reply) = &execution.result else {
             return Vec::new();
         };
+        if let Op::Ship(shipment) = op {
+            self.keep_shipped(session, shipment, execution);
+            return Vec::new();
+        }
         let mut grants = Vec::new();
         for ino in execution.reads.union(&execution.writes) {
             if removed(execution, *ino) {
                 self.leases.set(session, *ino, LeaseMode::None, false);
             } else {
-                let wanted = wanted(op, reply, *ino);
+                let alone = execution.writes.contains(ino) && self.may_write_back(session, op, *ino);
+                let wanted = match alone {
+                    true => LeaseMode::Exclusive,
+                    false => wanted(op, reply, *ino),
+                };
                 grants.extend(self.grant(session, *ino, wanted));
             }
         }
@@ -30,6 +38,34 @@ impl Executor {
             grants.extend(self.grant(session, attr.ino, LeaseMode::Exclusive));
         }
         grants
+    }
+
+    /// What a session made by itself it has held since; what it removed is gone.
+    fn keep_shipped(&mut self, session: SessionId, shipment: &Ship, execution: &Execution) {
+        for ino in &execution.writes {
+            if removed(execution, *ino) {
+                self.leases.set(session, *ino, LeaseMode::None, false);
+            }
+        }
+        for step in &shipment.steps {
+            let lives = matches!(execution.effects.rows.get(&keys::inode(step.ino)), Some(Some(_)));
+            if lives {
+                let open = self.leases.is_open(session, step.ino);
+                self.leases.set(session, step.ino, LeaseMode::Exclusive, open);
+            }
+        }
+    }
+
+    /// Whether a session that has changed the inode's names or attributes is to go on by itself: not while others
+    /// keep asking for it.
+    fn may_write_back(&self, session: SessionId, op: &Op, ino: Ino) -> bool {
+        let names = matches!(
+            op,
+            Op::Make(_) | Op::Link { .. } | Op::Unlink(_) | Op::Rmdir { .. } | Op::Rename(_) | Op::SetAttr { .. }
+        );
+        let able = self.sessions.get(&session).is_some_and(|own| own.writes_back);
+        let contended = self.contended.get(&ino);
+        names && able && contended.is_none_or(|until| self.now.monotonic >= *until)
     }
 
     fn grant(&mut self, session: SessionId, ino: Ino, wanted: LeaseMode) -> Option<v1::Grant> {
@@ -49,12 +85,16 @@ impl Executor {
     }
 
     /// New attributes of the inodes that the operation changed and the session may cache.
-    pub(super) fn touched(&self, session: SessionId, execution: &Execution) -> Vec<v1::Attr> {
+    pub(super) fn touched(&self, session: SessionId, op: &Op, execution: &Execution) -> Vec<v1::Attr> {
         let mut touched = Vec::new();
         for (key, value) in &execution.effects.rows {
             let (Some(Key::Inode(ino)), Some(value)) = (keys::parse(key), value) else {
                 continue;
             };
+            // It knows what it did to names and attributes by itself.
+            if matches!(op, Op::Ship(shipment) if !fills(shipment, ino)) {
+                continue;
+            }
             if self.leases.mode(session, ino) == LeaseMode::None {
                 continue;
             }
@@ -65,6 +105,12 @@ impl Executor {
         }
         touched
     }
+}
+
+/// Whether content came for the inode.
+fn fills(shipment: &Ship, ino: Ino) -> bool {
+    let mut files = shipment.commit.iter().flat_map(|commit| &commit.files);
+    files.any(|file| file.ino == ino)
 }
 
 fn removed(execution: &Execution, ino: Ino) -> bool {

@@ -12,6 +12,7 @@ use dfs_core::ids::{Index, SessionId};
 use dfs_core::keys;
 use dfs_core::rows::SessionRow;
 use dfs_core::types::LeaseMode;
+use dfs_core::view::View;
 use dfs_proto::v1::{self, refused::Reason, server_message::Message};
 
 impl Executor {
@@ -44,6 +45,7 @@ impl Executor {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.stream = Some(stream);
             session.ordinal = session.ordinal.max(greeting.ordinal);
+            session.writes_back = greeting.writes_back;
             session.heard = now;
             session.outbox.clear();
         }
@@ -113,16 +115,15 @@ impl Executor {
                 .grace
                 .as_ref()
                 .is_some_and(|grace| grace.absent.contains(&id));
-        let bounds: Vec<LeaseMode> = claims
-            .iter()
-            .map(|(ino, ..)| {
-                if fresh {
-                    LeaseMode::Exclusive
-                } else {
-                    self.leases.mode(id, *ino)
-                }
-            })
-            .collect();
+        let mut bounds = Vec::with_capacity(claims.len());
+        for (ino, ..) in claims {
+            // What it has made and not told yet is nobody else's.
+            let unborn = || Ok::<_, Fault>(lapse == Lapse::No && self.view.get(&keys::inode(*ino))?.is_none());
+            bounds.push(match fresh || unborn()? {
+                true => LeaseMode::Exclusive,
+                false => self.leases.mode(id, *ino),
+            });
+        }
         let mut freed = self.recalls.drop_session(id);
         freed.extend(self.leases.drop_session(id));
         for ((ino, mode, open), bound) in claims.iter().zip(bounds) {

@@ -117,6 +117,8 @@ pub struct Executor {
     leases: LeaseTable,
     locks: LockTable,
     recalls: Recalls,
+    /// Inodes that somebody else wanted while they were held exclusively, and until when they count as shared.
+    contended: BTreeMap<Ino, Instant>,
     parked: Parked,
     grace: Option<Grace>,
 
@@ -165,6 +167,7 @@ impl Executor {
             leases: LeaseTable::new(),
             locks: LockTable::new(),
             recalls: Recalls::default(),
+            contended: BTreeMap::new(),
             parked: Parked::default(),
             grace: None,
             waiting: Vec::new(),

@@ -31,6 +31,9 @@ pub struct Pending {
     pub since: Instant,
     /// Inodes that it had to wait for.
     pub wanted: BTreeSet<Ino>,
+    /// Those of them that it waits for now: it is tried again when the last one is freed, since a listing may wait for
+    /// thousands.
+    pub outstanding: BTreeSet<Ino>,
     /// Since when it waits for promises of a quota to come back.
     pub refused_since: Option<Instant>,
 }
@@ -42,6 +45,7 @@ impl Pending {
             op,
             since,
             wanted: BTreeSet::new(),
+            outstanding: BTreeSet::new(),
             refused_since: None,
         }
     }
@@ -69,13 +73,20 @@ impl Parked {
         self.pending.insert(self.next, pending);
     }
 
-    /// Takes out, in order, what waits for the inode.
+    /// The inode is freed. Takes out, in order, what waits for nothing else.
     pub fn take(&mut self, ino: Ino) -> Vec<Pending> {
         let tickets = self.by_ino.get(&ino).cloned().unwrap_or_default();
-        tickets
-            .into_iter()
-            .filter_map(|ticket| self.remove(ticket))
-            .collect()
+        let mut ready = Vec::new();
+        for ticket in tickets {
+            let Some(pending) = self.pending.get_mut(&ticket) else {
+                continue;
+            };
+            pending.outstanding.remove(&ino);
+            if pending.outstanding.is_empty() {
+                ready.extend(self.remove(ticket));
+            }
+        }
+        ready
     }
 
     /// Takes out what a session asked for: it is gone.

@@ -2,6 +2,7 @@
 
 use super::Executor;
 use super::session::Outgoing;
+use crate::coordinator::limits::CONTENTION;
 use dfs_core::ids::{Index, Ino, SessionId};
 use dfs_core::keys::{self, Key};
 use dfs_core::op::Op;
@@ -77,6 +78,9 @@ impl Executor {
             open.pressed |= pressed;
             return;
         }
+        if pressed && self.leases.mode(session, ino) == LeaseMode::Exclusive {
+            self.contended.insert(ino, self.now.monotonic + CONTENTION);
+        }
         self.figures.recalls.inc();
         if let Some(holder) = self.sessions.get_mut(&session) {
             holder.counts.recalls += 1;
@@ -131,7 +135,10 @@ impl Executor {
     /// Tells other sessions that an inode which they hold has lost its last name: their kernels may know it by a
     /// name that nobody looks up again, and would hold it for ever.
     pub(super) fn tell_holders(&mut self, me: SessionId, op: &Op, effects: &Effects) {
-        if !matches!(op, Op::Unlink(_) | Op::Rmdir { .. } | Op::Rename(_)) {
+        if !matches!(
+            op,
+            Op::Unlink(_) | Op::Rmdir { .. } | Op::Rename(_) | Op::Ship(_)
+        ) {
             return;
         }
         for (key, value) in &effects.rows {

@@ -37,6 +37,8 @@ pub struct Session {
     /// The newest of the client's streams that was presented here, as the client counts them.
     pub ordinal: u64,
     pub lapse: Lapse,
+    /// It changes directories under exclusive leases by itself: it gets them with its changes.
+    pub writes_back: bool,
     /// The client has all answers to changes below this.
     pub acked_below: u64,
     pub answered: BTreeMap<u64, Answered>,
@@ -69,6 +71,7 @@ impl Session {
             heard: now,
             ordinal: 0,
             lapse: Lapse::No,
+            writes_back: false,
             acked_below: 0,
             answered: BTreeMap::new(),
             reply_rows: BTreeMap::new(),

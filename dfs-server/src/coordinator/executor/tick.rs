@@ -4,6 +4,7 @@
 use super::session::Outgoing;
 use super::{Executor, Fault};
 use dfs_core::ids::{Index, SessionId};
+use dfs_core::types::Timestamp;
 use dfs_proto::v1::{self, server_message::Message};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ impl Executor {
         self.end_grace(now)?;
         self.revoke_overdue(now)?;
         self.end_silent(now)?;
+        self.contended.retain(|_, until| now < *until);
         let healing = self.settings.healing;
         if self.cluster.tick(now, absence, healing.suspect_after) {
             self.push_map();
@@ -47,7 +49,8 @@ impl Executor {
     /// the newest one that was answered, and here they are kept for a term from when it came.
     pub(super) fn on_heartbeat(&mut self, session: SessionId, stream: u64, number: u64) {
         if self.heard(session, stream) {
-            self.send(session, Index(0), Outgoing::Message(heartbeat(number)));
+            let beat = heartbeat(number, Some(self.now.wall));
+            self.send(session, Index(0), Outgoing::Message(beat));
         }
     }
 
@@ -59,7 +62,7 @@ impl Executor {
             .map(|(id, _)| *id)
             .collect();
         for id in quiet {
-            self.send(id, Index(0), Outgoing::Message(heartbeat(0)));
+            self.send(id, Index(0), Outgoing::Message(heartbeat(0, None)));
         }
     }
 
@@ -86,10 +89,11 @@ impl Executor {
     }
 }
 
-fn heartbeat(number: u64) -> v1::ServerMessage {
+fn heartbeat(number: u64, time: Option<Timestamp>) -> v1::ServerMessage {
     v1::ServerMessage {
         message: Some(Message::Heartbeat(v1::Heartbeat {
             number,
+            time: time.map(Into::into),
             ..v1::Heartbeat::default()
         })),
     }

@@ -150,6 +150,7 @@ fn greet(
         stream: NEXT_STREAM.fetch_add(1, Ordering::Relaxed),
         client,
         resume: hello.resume,
+        writes_back: hello.writes_back,
         ordinal: hello.stream,
         leases,
         locks,

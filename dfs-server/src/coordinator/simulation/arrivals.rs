@@ -43,6 +43,7 @@ impl World {
                 let leases = hello.leases.into_iter().map(convert::held_lease);
                 let locks = hello.locks.into_iter().map(TryInto::try_into);
                 Event::Hello(Box::new(Greeting {
+                    writes_back: hello.writes_back,
                     session: convert::session_id(&hello.session)?,
                     stream: number,
                     client: hello.client,

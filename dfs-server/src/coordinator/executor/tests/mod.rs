@@ -111,6 +111,7 @@ impl Client {
             session,
             stream,
             client: "test".into(),
+            writes_back: false,
             resume,
             ordinal: 0,
             leases,

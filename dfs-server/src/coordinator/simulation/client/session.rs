@@ -95,6 +95,7 @@ impl World {
             leases: if resume { leases.collect() } else { Vec::new() },
             locks: if resume { locks.collect() } else { Vec::new() },
             stream: number,
+            writes_back: false,
         };
         self.tell(|| {
             format!(

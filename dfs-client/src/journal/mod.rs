@@ -1,0 +1,212 @@
+//! What this mount has done to names and attributes under exclusive leases and has not told the coordinator yet: in
+//! order, told in shipments, each of them one change. `here` executes, `shipping` tells, `view` is what is known.
+//! Locks: the session's, then the journal's, then an inode's.
+
+mod here;
+mod shipping;
+mod view;
+
+pub(crate) use shipping::run;
+
+use crate::inode::Inode;
+use dfs_core::ids::Ino;
+use dfs_core::op::{INO_RANGE_MAX, SHIP_STEPS_MAX, Ship, Step};
+use dfs_core::types::Timestamp;
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Most changes that are not confirmed; then the coordinator is asked for each, which waits for it.
+const ENTRIES_MAX: u64 = 16_384;
+/// Changes are told at the latest after this, or when there are many.
+const AGE_MAX: Duration = Duration::from_secs(1);
+const MANY: usize = SHIP_STEPS_MAX;
+/// Inode numbers asked for at a time.
+const INOS: u32 = 8192;
+const _: () = assert!(INOS <= INO_RANGE_MAX);
+
+/// A change that was made here.
+struct Entry {
+    /// Its place in the journal, from 1.
+    place: u64,
+    since: Instant,
+    step: Step,
+    /// The inodes that it changes.
+    inos: Vec<Ino>,
+    /// A file that got a new name with it: whoever finds it there after a crash must find its content.
+    named: Option<Ino>,
+}
+
+#[derive(Default)]
+struct Entries {
+    waiting: VecDeque<Entry>,
+    /// Place of the newest entry.
+    last: u64,
+    /// Newest place in each shipment under way.
+    shipped: VecDeque<(u64, Vec<Ino>)>,
+    /// Inode numbers that only this session may use, and those that come after them.
+    inos: Range<u64>,
+    spare: Range<u64>,
+}
+
+/// The coordinator's clock, as far as its heartbeats tell: behind it by what a message takes.
+#[derive(Default)]
+struct Clock {
+    heard: Option<(Instant, Timestamp)>,
+    last: Timestamp,
+}
+
+/// Inodes that the coordinator changes at present.
+pub(crate) struct Changing(Vec<Arc<Inode>>);
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        for inode in &self.0 {
+            inode.state.lock().changing_there -= 1;
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Journal {
+    entries: Mutex<Entries>,
+    /// Every change up to this place is durable at the coordinator.
+    confirmed: AtomicU64,
+    /// Something was confirmed, or lost.
+    told: Condvar,
+    /// There is something to tell, or numbers run out.
+    wanted: tokio::sync::Notify,
+    clock: Mutex<Clock>,
+    /// Counts journals that were lost.
+    losses: AtomicU64,
+    /// The coordinator did not take a shipment: the session is of no use any more.
+    refused: AtomicBool,
+}
+
+impl Journal {
+    pub fn confirmed(&self) -> u64 {
+        self.confirmed.load(Ordering::Acquire)
+    }
+
+    /// How often changes were lost with a lease or a session.
+    pub fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Relaxed)
+    }
+
+    /// Place of the newest change.
+    pub fn last(&self) -> u64 {
+        self.entries.lock().last
+    }
+
+    /// The coordinator said what time it is.
+    pub fn heard_time(&self, time: Timestamp) {
+        self.clock.lock().heard = Some((Instant::now(), time));
+    }
+
+    /// The time of a change that is made now; `None` before the coordinator was heard.
+    fn time(&self) -> Option<Timestamp> {
+        let mut clock = self.clock.lock();
+        let (since, time) = clock.heard?;
+        let passed = since.elapsed();
+        let nanos = u64::from(time.nanos) + u64::from(passed.subsec_nanos());
+        let now = Timestamp {
+            secs: time.secs + passed.as_secs() as i64 + (nanos / 1_000_000_000) as i64,
+            nanos: (nanos % 1_000_000_000) as u32,
+        };
+        // A correction never puts what comes later before.
+        clock.last = clock.last.max(now);
+        Some(clock.last)
+    }
+
+    /// Whether the coordinator did not take what was done here.
+    pub fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Acquire)
+    }
+
+    /// The coordinator changes these: until the answer is dropped nothing about them is changed here.
+    pub fn leave_to_others(&self, inodes: &[&Arc<Inode>]) -> Changing {
+        // Whoever changes something here holds the journal from its first look to its last.
+        let _entries = self.entries.lock();
+        let inodes: Vec<Arc<Inode>> = inodes.iter().map(|inode| (*inode).clone()).collect();
+        for inode in &inodes {
+            inode.state.lock().changing_there += 1;
+        }
+        Changing(inodes)
+    }
+
+    fn give_inos(&self, first: Ino, count: u32) {
+        self.entries.lock().spare = first.0..first.0 + u64::from(count);
+    }
+
+    fn lacks_inos(&self) -> bool {
+        self.entries.lock().spare.is_empty()
+    }
+
+    /// Whether it is time to tell what waits.
+    fn is_due(&self) -> bool {
+        let entries = self.entries.lock();
+        let old = |entry: &Entry| entry.since.elapsed() >= AGE_MAX;
+        entries.waiting.len() >= MANY || entries.waiting.front().is_some_and(old)
+    }
+
+    /// Files whose content goes before or with what waits up to `place`.
+    fn named_up_to(&self, place: u64) -> Vec<Ino> {
+        let entries = self.entries.lock();
+        let within = entries.waiting.iter().take_while(|entry| entry.place <= place);
+        within.filter_map(|entry| entry.named).collect()
+    }
+
+    /// The files among what waits that were made or got a name, in order.
+    fn files_waiting(&self) -> Vec<Ino> {
+        let entries = self.entries.lock();
+        let made = |entry: &Entry| entry.named.or((entry.step.ino != Ino(0)).then_some(entry.step.ino));
+        entries.waiting.iter().filter_map(made).collect()
+    }
+
+    /// The next shipment of what waits up to `place`. Called at its place in the session's order.
+    fn next(&self, place: u64) -> Option<Ship> {
+        let mut entries = self.entries.lock();
+        let within = |entry: &&Entry| entry.place <= place;
+        let count = entries.waiting.iter().take_while(within).take(SHIP_STEPS_MAX).count();
+        if count == 0 {
+            return None;
+        }
+        let taken: Vec<Entry> = entries.waiting.drain(..count).collect();
+        let newest = taken.last().map_or(0, |entry| entry.place);
+        let mut inos: Vec<Ino> = taken.iter().flat_map(|entry| entry.inos.iter().copied()).collect();
+        inos.sort_unstable();
+        inos.dedup();
+        entries.shipped.push_back((newest, inos));
+        Some(Ship {
+            steps: taken.into_iter().map(|entry| entry.step).collect(),
+            commit: None,
+        })
+    }
+
+    /// The oldest shipment under way was answered.
+    fn confirm(&self) {
+        let mut entries = self.entries.lock();
+        if let Some((place, _)) = entries.shipped.pop_front() {
+            self.confirmed.store(place, Ordering::Release);
+        }
+        self.told.notify_all();
+    }
+
+    /// Everything that is not confirmed is lost: the inodes that it concerned.
+    fn lose(&self) -> Vec<Ino> {
+        let mut entries = self.entries.lock();
+        let mut inos: Vec<Ino> = entries.shipped.drain(..).flat_map(|(_, inos)| inos).collect();
+        inos.extend(entries.waiting.drain(..).flat_map(|entry| entry.inos));
+        inos.sort_unstable();
+        inos.dedup();
+        if !inos.is_empty() {
+            self.losses.fetch_add(1, Ordering::Relaxed);
+        }
+        self.confirmed.store(entries.last, Ordering::Release);
+        self.told.notify_all();
+        inos
+    }
+}

@@ -1,0 +1,197 @@
+//! Telling the coordinator what was done here: in time, when many changes wait, before anything that depends on them,
+//! and when somebody waits for it. The content of files that got a name goes before the name or with it.
+
+use super::{INOS, Journal};
+use crate::data::Data;
+use crate::inode::{Inode, Needs, State, needs};
+use crate::inode::apply::Caches;
+use crate::session::Body;
+use crate::wait::Patience;
+use dfs_core::error::{FsError, FsResult};
+use dfs_core::ids::Ino;
+use dfs_core::op::{Op, Reply};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether something is due.
+const TICK: Duration = Duration::from_millis(100);
+/// Content that a name waits for is waited for so long; then its datanodes are away, and the name goes first.
+const CONTENT_WAIT: Duration = Duration::from_secs(10);
+/// Waits look at their caller's cancellation this often.
+const WAIT_TICK: Duration = Duration::from_millis(50);
+/// A coordinator that gives no numbers now is asked again after this.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Tells in time and keeps numbers at hand, until the mount ends.
+pub(crate) async fn run(data: Arc<Data>) {
+    let journal = &data.caches.journal;
+    let mut ask_from = Instant::now();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(TICK) => {}
+            () = journal.wanted.notified() => {}
+        }
+        if journal.lacks_inos() && Instant::now() >= ask_from {
+            ask_from = Instant::now() + RETRY;
+            match data.session.ask(Op::AllocInos { count: INOS }).await {
+                Ok(Reply::InoRange { first, count }) => {
+                    journal.give_inos(first, count);
+                    ask_from = Instant::now();
+                }
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "no inode numbers for changes made here"),
+            }
+        }
+        if journal.is_due() {
+            tell(&data, journal.last()).await;
+        }
+    }
+}
+
+/// Tells what waits up to `place`, with the content of files that are closed.
+async fn tell(data: &Arc<Data>, place: u64) {
+    let journal = &data.caches.journal;
+    let find = |inos: Vec<Ino>| inos.into_iter().filter_map(|ino| data.caches.table.find(ino));
+    let ready = |inode: &Arc<Inode>| {
+        let state = inode.state.lock();
+        !state.content.dirty.is_empty() && state.opens == 0
+    };
+    data.flush(&find(journal.files_waiting()).filter(ready).collect::<Vec<_>>());
+    let until = Instant::now() + CONTENT_WAIT;
+    loop {
+        let unsaved: Vec<Arc<Inode>> = find(journal.named_up_to(place)).filter(is_unsaved).collect();
+        if unsaved.is_empty() || Instant::now() >= until {
+            break;
+        }
+        data.flush(&unsaved);
+        tokio::time::sleep(WAIT_TICK / 5).await;
+    }
+    let next = || journal.next(place).map(Op::Ship);
+    while let Ok(Some(_)) = data.session.ask_built(next).await {}
+}
+
+fn is_unsaved(inode: &Arc<Inode>) -> bool {
+    !inode.state.lock().content.is_clean()
+}
+
+impl Data {
+    /// Returns when the coordinator has made durable all that was done here up to `place`.
+    pub fn tell_and_wait(self: &Arc<Self>, place: u64, patience: Patience<'_>) -> FsResult<()> {
+        let journal = &self.caches.journal;
+        if journal.confirmed() >= place {
+            return Ok(());
+        }
+        let losses = journal.losses();
+        self.save_named(place, patience)?;
+        while self.session.send_built(|| journal.next(place).map(Op::Ship)) {}
+        journal.wait_for(place, patience)?;
+        match journal.losses() == losses {
+            true => Ok(()),
+            false => Err(FsError::Io),
+        }
+    }
+
+    /// Files with content that is not saved whose new names would be told before the content of these: it tells that they
+    /// were made, and all that was done before.
+    pub fn named_before(&self, inodes: &[Arc<Inode>]) -> Vec<Arc<Inode>> {
+        let journal = &self.caches.journal;
+        let born = inodes.iter().map(|inode| inode.state.lock().born_here);
+        let place = born.max().unwrap_or(0);
+        if place <= journal.confirmed() {
+            return Vec::new();
+        }
+        let named = journal.named_up_to(place);
+        let named = named.into_iter().filter_map(|ino| self.caches.table.find(ino));
+        named.filter(is_unsaved).collect()
+    }
+
+    /// Commits the content of files that got a name in what waits up to `place`.
+    pub fn save_named(self: &Arc<Self>, place: u64, patience: Patience<'_>) -> FsResult<()> {
+        let journal = &self.caches.journal;
+        if journal.confirmed() >= place {
+            return Ok(());
+        }
+        let named = journal.named_up_to(place);
+        let named = named.into_iter().filter_map(|ino| self.caches.table.find(ino));
+        let unsaved: Vec<Arc<Inode>> = named.filter(is_unsaved).collect();
+        self.flush(&unsaved);
+        for inode in unsaved {
+            self.flush_and_wait(&inode, patience)?;
+        }
+        Ok(())
+    }
+
+    /// Returns when all that was done here to the inode's names and attributes is durable.
+    pub fn tell_inode(self: &Arc<Self>, inode: &Inode, patience: Patience<'_>) -> FsResult<()> {
+        let place = inode.state.lock().changed_here;
+        self.tell_and_wait(place, patience)
+    }
+}
+
+impl Journal {
+    fn wait_for(&self, place: u64, patience: Patience<'_>) -> FsResult<()> {
+        let mut entries = self.entries.lock();
+        while self.confirmed() < place {
+            let left = patience.left()?;
+            self.told.wait_for(&mut entries, left.min(WAIT_TICK));
+        }
+        Ok(())
+    }
+}
+
+impl Caches {
+    /// What must be told before a call that is about to be sent; a commit goes with what its files need, as one change.
+    /// Called at the call's place in the session's order.
+    pub fn tell_before(&self, body: &mut Body) -> Vec<Op> {
+        let needs = match body {
+            Body::Op(op) => needs(op),
+            Body::Lock(lock, _) => Needs::Births(vec![lock.ino]),
+        };
+        let newest = |inos: Vec<Ino>, place: fn(&State) -> u64| {
+            let found = inos.into_iter().filter_map(|ino| self.table.find(ino));
+            found.map(|inode| place(&inode.state.lock())).max().unwrap_or(0)
+        };
+        let confirmed = self.journal.confirmed();
+        let place = match needs {
+            Needs::Births(inos) => newest(inos, |state| state.born_here),
+            Needs::Changes(inos) => newest(inos, |state| state.changed_here),
+            Needs::Everything => self.journal.last(),
+        };
+        if place <= confirmed {
+            return Vec::new();
+        }
+        let mut shipments = Vec::new();
+        while let Some(shipment) = self.journal.next(place) {
+            shipments.push(shipment);
+        }
+        if let Body::Op(op) = body
+            && let Op::Commit(commit) = op.as_ref()
+            && let Some(mut last) = shipments.pop()
+        {
+            last.commit = Some(commit.clone());
+            *body = Body::op(Op::Ship(last));
+        }
+        shipments.into_iter().map(Op::Ship).collect()
+    }
+
+    /// The oldest shipment was answered: up to where everything is durable now.
+    pub fn shipped(&self, outcome: &FsResult<Reply>) -> u64 {
+        match outcome {
+            Ok(_) => self.journal.confirm(),
+            Err(error) => {
+                tracing::error!(%error, "the coordinator refused what was done here; it is lost and reported");
+                self.journal.refused.store(true, Ordering::Release);
+            }
+        }
+        self.journal.confirmed()
+    }
+
+    /// What was done here and is not durable is lost, and whoever syncs it is told.
+    pub fn lose_journal(&self) {
+        self.journal.refused.store(false, Ordering::Release);
+        for ino in self.journal.lose() {
+            self.with(ino, |state| state.content.losses += 1);
+        }
+    }
+}

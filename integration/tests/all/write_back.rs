@@ -1,0 +1,156 @@
+//! Changes of names that a mount makes by itself under exclusive leases: others see them at once, a sync makes them and
+//! all before them durable, and a killed client loses the end of the order, never the middle.
+use crate::Scene;
+use integration::figures::Figures;
+use integration::patience;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const FILES: usize = 400;
+
+fn calls(scene: &Scene) -> f64 {
+    Figures::of(scene.cluster.coordinator.metrics).sum("dfs_coordinator_call_seconds_count", "")
+}
+
+fn names(dir: &Path) -> BTreeSet<String> {
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    std::fs::read_dir(dir).unwrap().map(name).collect()
+}
+
+fn sync(path: &Path) {
+    File::open(path).unwrap().sync_all().unwrap();
+}
+
+/// The mount has what it needs to make names by itself.
+fn warm(scene: &Scene) {
+    patience::until_true("names are made without a call for each", LIMIT, || {
+        let before = calls(scene);
+        for n in 0..10 {
+            std::fs::write(scene.join(&format!("warm{n}")), "").unwrap();
+            std::fs::remove_file(scene.join(&format!("warm{n}"))).unwrap();
+        }
+        calls(scene) - before < 10.0
+    });
+}
+
+// S63
+#[test]
+fn many_small_files_cost_few_calls_and_others_see_each_at_once() {
+    let scene = Scene::new();
+    let second = scene.second();
+    warm(&scene);
+    let before = calls(&scene);
+    std::fs::create_dir(scene.join("d")).unwrap();
+    for n in 0..FILES {
+        std::fs::write(scene.join(&format!("d/f{n}")), format!("content {n}")).unwrap();
+    }
+    let made = calls(&scene) - before;
+    assert!(made < FILES as f64 / 4.0, "{made} calls for {FILES} files");
+    // In the middle of it, and at the end.
+    assert_eq!(names(&second.join("d")).len(), FILES);
+    for n in (0..FILES).step_by(17) {
+        let read = std::fs::read_to_string(second.join(&format!("d/f{n}"))).unwrap();
+        assert_eq!(read, format!("content {n}"));
+    }
+    for n in 0..FILES {
+        std::fs::rename(scene.join(&format!("d/f{n}")), scene.join(&format!("d/g{n}"))).unwrap();
+        if n % 100 == 7 {
+            let seen = names(&second.join("d"));
+            let renamed = seen.iter().filter(|name| name.starts_with('g')).count();
+            assert_eq!((seen.len(), renamed), (FILES, n + 1));
+        }
+    }
+    let removed = std::fs::remove_dir_all(scene.join("d"));
+    let left = || (names(&scene.join("d")), names(&second.join("d")));
+    assert!(removed.is_ok(), "{removed:?}, and there is {:?}", left());
+    assert!(!second.join("d").exists());
+    scene.cluster.assert_clean();
+}
+
+// S64
+#[test]
+fn a_killed_client_loses_the_end_of_what_it_did_and_nothing_that_was_synced() {
+    let mut scene = Scene::new();
+    for round in 0..6u64 {
+        warm(&scene);
+        let dir = format!("r{round}");
+        std::fs::create_dir(scene.join(&dir)).unwrap();
+        let file = |n: usize| format!("{dir}/f{n:04}");
+        let synced = 37 * (round as usize + 1);
+        for n in 0..FILES {
+            std::fs::write(scene.join(&file(n)), format!("content {n}")).unwrap();
+            if n == synced {
+                sync(&scene.join(&file(n)));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(300 * round));
+        scene.mount.kill_and_mount();
+        let left: Vec<String> = names(&scene.join(&dir)).into_iter().collect();
+        let wanted: Vec<String> = (0..left.len()).map(|n| format!("f{n:04}")).collect();
+        assert_eq!(left, wanted, "round {round}: what is left is the beginning");
+        assert!(left.len() > synced, "round {round}: {} of {synced} are left", left.len());
+        let read = std::fs::read_to_string(scene.join(&file(synced))).unwrap();
+        assert_eq!(read, format!("content {synced}"));
+        scene.cluster.assert_clean();
+    }
+}
+
+// S65
+#[test]
+fn a_replaced_file_is_whole_after_the_client_was_killed() {
+    let mut scene = Scene::new();
+    for round in 0..5u64 {
+        warm(&scene);
+        let (config, fresh) = (scene.join("config"), scene.join("config.new"));
+        for version in 0..60 {
+            std::fs::write(&fresh, format!("{round} {version} ").repeat(1000)).unwrap();
+            std::fs::rename(&fresh, &config).unwrap();
+            if version == 0 {
+                sync(&config);
+            }
+            std::thread::sleep(Duration::from_millis(10 * round));
+        }
+        scene.mount.kill_and_mount();
+        let text = std::fs::read_to_string(&config).unwrap();
+        let words: Vec<&str> = text.split(' ').collect();
+        assert_eq!(text, format!("{} {} ", words[0], words[1]).repeat(1000), "round {round}");
+        assert_eq!(words[0], round.to_string());
+    }
+    scene.cluster.assert_clean();
+}
+
+// S63
+#[test]
+fn two_mounts_make_names_in_one_directory() {
+    let scene = Scene::new();
+    let second = scene.second();
+    let dir = scene.join("d");
+    std::fs::create_dir(&dir).unwrap();
+    let make = |mount: &Path, who: &'static str| {
+        let dir = mount.join("d");
+        let work = move || {
+            for n in 0..FILES / 4 {
+                std::fs::write(dir.join(format!("{who}{n}")), who).unwrap();
+                std::fs::create_dir(dir.join(format!("{who}{n}.d"))).unwrap();
+                std::fs::write(dir.join(format!("{who}{n}.d/x")), who).unwrap();
+            }
+        };
+        std::thread::Builder::new().name(who.into()).spawn(work).unwrap()
+    };
+    for thread in [make(scene.path(), "one"), make(second.path(), "two")] {
+        patience::within("names", LIMIT, move || thread.join().unwrap());
+    }
+    assert_eq!(names(&dir), names(&second.join("d")));
+    assert_eq!(names(&dir).len(), FILES);
+    for who in ["one", "two"] {
+        for n in 0..FILES / 4 {
+            let path = format!("d/{who}{n}.d/x");
+            assert_eq!(std::fs::read_to_string(scene.join(&path)).unwrap(), who);
+            assert_eq!(std::fs::read_to_string(second.join(&path)).unwrap(), who);
+        }
+    }
+    scene.cluster.assert_clean();
+}
