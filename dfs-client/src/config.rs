@@ -123,6 +123,8 @@ pub struct MountConfig {
     pub metrics_listen: Listen,
     /// Calls that take longer get a line in the log.
     pub slow_call: Duration,
+    /// Names and attributes are changed by the mount itself where leases allow it, and told within a second.
+    pub writes_back: bool,
 }
 
 impl MountConfig {
@@ -142,6 +144,7 @@ impl MountConfig {
             observer: Observer::new(),
             metrics_listen: Listen::Off,
             slow_call: DEFAULT_SLOW_CALL,
+            writes_back: false,
         }
     }
 }

@@ -75,6 +75,8 @@ pub(crate) struct Settings {
     pub volume: String,
     pub client: String,
     pub figures: Arc<Figures>,
+    /// It changes names under exclusive leases by itself, and gets them.
+    pub writes_back: bool,
 }
 
 /// A metadata session, alive until `close`.
@@ -138,6 +140,11 @@ impl Session {
     pub fn trusted(&self) -> bool {
         self.trust
             .holds(self.now(), self.lease_term.load(Ordering::Relaxed))
+    }
+
+    /// Whether names and attributes may be changed here at all.
+    pub fn writes_back(&self) -> bool {
+        self.settings.writes_back
     }
 
     /// The coordinator's lease term; zero before the first welcome.

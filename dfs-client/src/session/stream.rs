@@ -256,7 +256,7 @@ fn requests(
         leases,
         locks,
         stream: number,
-        writes_back: true,
+        writes_back: session.settings.writes_back,
     };
     let hello = v1::ClientMessage {
         message: Some(v1::client_message::Message::Hello(hello)),

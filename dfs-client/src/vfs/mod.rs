@@ -143,7 +143,7 @@ impl Vfs {
     }
 
     fn change_here(&self, op: &Op) -> Option<FsResult<Reply>> {
-        if !self.session.trusted() {
+        if !self.session.writes_back() || !self.session.trusted() {
             return None;
         }
         self.caches.execute_here(op, self.session.map().trash)

@@ -44,6 +44,7 @@ impl Vfs {
             volume: config.volume.clone(),
             client: config.client_name.clone(),
             figures: Arc::new(Figures::new(&config.observer.metrics)),
+            writes_back: config.writes_back,
         });
         let (recalls, recalled) = std::sync::mpsc::channel();
         let caches = Arc::new(Caches {
@@ -80,7 +81,9 @@ impl Vfs {
         };
         Arc::new(recaller).start(recalled)?;
         tasks.spawn(data.clone().run_flusher());
-        tasks.spawn(crate::journal::run(data.clone()));
+        if config.writes_back {
+            tasks.spawn(crate::journal::run(data.clone()));
+        }
         tasks.spawn(crate::inode::release::run(data.clone()));
         tasks.spawn(crate::inode::release::drop_removed(
             caches.clone(),

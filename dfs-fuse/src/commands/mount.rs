@@ -58,6 +58,8 @@ Options after -o:
   entry-cache=TIME       the same for names; also dir-entry-cache, negative-timeout
   timeout=TIME           longest wait for a server before a call fails with an error [30s]
   metrics=ADDRESS:PORT   serve /metrics, /healthz and /readyz there; a mount does not unless told to [off]
+  nowsync                names and attributes are changed by the mount itself where nobody else is at work, and told
+                         within a second: fsync, of a file or directory, makes them durable [wsync]
   slow-call=TIME         calls that take longer get a line in the log [1s]
   nonempty               mount over a directory that is not empty
   remount                change ro, rw and the like of a mount in place
@@ -175,6 +177,8 @@ fn configure(source: Source, options: &Options, mountpoint: &Path) -> Result<Mou
     set_caches(&mut config, options)?;
     config.timeout = options.timeout.unwrap_or(config.timeout);
     config.metrics_listen = options.metrics.unwrap_or(config.metrics_listen);
+    let each = MsFlags::MS_SYNCHRONOUS | MsFlags::MS_DIRSYNC;
+    config.writes_back = options.writes_back && !options.flags.intersects(each);
     config.slow_call = options.slow_call.unwrap_or(config.slow_call);
     config.attr_ttl = options.attr_ttl.unwrap_or(config.attr_ttl);
     config.entry_ttl = options.entry_ttl.unwrap_or(config.entry_ttl);

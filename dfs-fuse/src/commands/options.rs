@@ -39,6 +39,7 @@ pub struct Options {
     /// Where figures are served.
     pub metrics: Option<Listen>,
     pub slow_call: Option<Duration>,
+    pub writes_back: bool,
 }
 
 impl Default for Options {
@@ -57,6 +58,7 @@ impl Default for Options {
             entry_ttl: None,
             metrics: None,
             slow_call: None,
+            writes_back: false,
         }
     }
 }
@@ -166,6 +168,8 @@ impl Options {
             "cache-size" => self.cache_size = Some(size(name, value)?),
             "buffer-size" => self.buffer_size = Some(size(name, value)?),
             "metrics" => self.metrics = Some(listen(name, value)?),
+            "wsync" => self.writes_back = false,
+            "nowsync" => self.writes_back = true,
             "slow-call" => self.slow_call = Some(duration(name, value)?),
             "timeout" => self.timeout = Some(duration(name, value)?),
             "attr-cache" | "attr-timeout" => self.attr_ttl = Some(duration(name, value)?),

@@ -2,7 +2,7 @@
 //! all before them durable, and a killed client loses the end of the order, never the middle.
 use crate::Scene;
 use integration::figures::Figures;
-use integration::patience;
+use integration::{Cluster, Mount, Room, patience};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
@@ -24,6 +24,15 @@ fn sync(path: &Path) {
     File::open(path).unwrap().sync_all().unwrap();
 }
 
+/// Two mounts that change names by themselves.
+fn scene() -> (Scene, Mount) {
+    let room = Room::new();
+    let cluster = Cluster::start(room.path());
+    let mount = |name: &str| Mount::with(&cluster, room.path(), name, "", "allow_other,nowsync");
+    let (first, second) = (mount("mnt"), mount("mnt-2"));
+    (Scene { mount: first, cluster, room }, second)
+}
+
 /// The mount has what it needs to make names by itself.
 fn warm(scene: &Scene) {
     patience::until_true("names are made without a call for each", LIMIT, || {
@@ -39,8 +48,7 @@ fn warm(scene: &Scene) {
 // S63
 #[test]
 fn many_small_files_cost_few_calls_and_others_see_each_at_once() {
-    let scene = Scene::new();
-    let second = scene.second();
+    let (scene, second) = scene();
     warm(&scene);
     let before = calls(&scene);
     std::fs::create_dir(scene.join("d")).unwrap();
@@ -73,7 +81,7 @@ fn many_small_files_cost_few_calls_and_others_see_each_at_once() {
 // S64
 #[test]
 fn a_killed_client_loses_the_end_of_what_it_did_and_nothing_that_was_synced() {
-    let mut scene = Scene::new();
+    let (mut scene, _second) = scene();
     for round in 0..6u64 {
         warm(&scene);
         let dir = format!("r{round}");
@@ -101,7 +109,7 @@ fn a_killed_client_loses_the_end_of_what_it_did_and_nothing_that_was_synced() {
 // S65
 #[test]
 fn a_replaced_file_is_whole_after_the_client_was_killed() {
-    let mut scene = Scene::new();
+    let (mut scene, _second) = scene();
     for round in 0..5u64 {
         warm(&scene);
         let (config, fresh) = (scene.join("config"), scene.join("config.new"));
@@ -125,8 +133,7 @@ fn a_replaced_file_is_whole_after_the_client_was_killed() {
 // S63
 #[test]
 fn two_mounts_make_names_in_one_directory() {
-    let scene = Scene::new();
-    let second = scene.second();
+    let (scene, second) = scene();
     let dir = scene.join("d");
     std::fs::create_dir(&dir).unwrap();
     let make = |mount: &Path, who: &'static str| {
