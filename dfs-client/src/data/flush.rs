@@ -215,7 +215,7 @@ impl Data {
         }
     }
 
-    async fn attempt(&self, batch: &mut Batch, chunk: &mut Option<NewChunk>) -> FsResult<()> {
+    async fn attempt(self: &Arc<Self>, batch: &mut Batch, chunk: &mut Option<NewChunk>) -> FsResult<()> {
         if chunk.is_none() {
             let _permit = self.uploads.acquire().await.map_err(|_| FsError::Io)?;
             let uploaded = self.upload_counted(batch).await?;
@@ -226,6 +226,8 @@ impl Data {
             return Err(FsError::Io);
         };
         self.turn(batch).await;
+        let inodes: Vec<Arc<Inode>> = batch.parts.iter().map(|part| part.inode.clone()).collect();
+        self.wait_for_named(&inodes).await;
         let request = request::transfer(self.session.id(), new.id);
         tracing::debug!(request, files = batch.parts.len(), "committing");
         match self.commit(&batch.parts, new.id, vec![new.clone()]).await {

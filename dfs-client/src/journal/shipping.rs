@@ -106,6 +106,20 @@ impl Data {
         named.filter(is_unsaved).collect()
     }
 
+    /// Waits until the content of all those that are on their way apart from these is committed.
+    pub async fn wait_for_named(self: &Arc<Self>, inodes: &[Arc<Inode>]) {
+        let until = Instant::now() + CONTENT_WAIT;
+        while Instant::now() < until {
+            let mut named = self.named_before(inodes);
+            named.retain(|named| !inodes.iter().any(|own| own.ino == named.ino));
+            if named.is_empty() {
+                return;
+            }
+            self.flush(&named);
+            tokio::time::sleep(WAIT_TICK / 10).await;
+        }
+    }
+
     /// Commits the content of files that got a name in what waits up to `place`.
     pub fn save_named(self: &Arc<Self>, place: u64, patience: Patience<'_>) -> FsResult<()> {
         let journal = &self.caches.journal;

@@ -102,7 +102,7 @@ impl Vfs {
             RenameMode::NoReplace | RenameMode::Exchange => None,
         };
         self.settle_before_move(&parent, name, &new_parent, patience)?;
-        self.save_much(&parent, name, patience)?;
+        self.save_more(&parent, name, u64::from(CHUNK_MAX), patience)?;
         let rename = Rename {
             parent: parent.ino,
             name: name.to_vec(),
@@ -114,11 +114,16 @@ impl Vfs {
         let inodes = [&parent, &new_parent];
         let op = Op::Rename(rename);
         // Two that move directories into one another's at the same time are told apart by the coordinator only.
-        let renamed = match parent.ino != new_parent.ino && self.moves_directory(&op) {
-            true => self.change_there(&inodes, op, patience),
-            false => self.change(&inodes, op, patience),
+        let apart = parent.ino != new_parent.ino && self.moves_directory(&op);
+        let here = if apart { None } else { self.change_here(&op) };
+        let renamed = match here {
+            Some(result) => result?,
+            None => {
+                self.save_more(&parent, name, 0, patience)?;
+                self.change_there(&inodes, op, patience)?
+            }
         };
-        match renamed? {
+        match renamed {
             Reply::Renamed { replaced, .. } => {
                 if let (Some((ino, _)), RenameMode::Replace) = (replaced, mode) {
                     self.drop_unneeded(ino);
@@ -138,7 +143,16 @@ impl Vfs {
             parent: parent.ino,
             name: new_name.to_vec(),
         };
-        match self.change(&[&inode, &parent], op, self.patience(caller))? {
+        let patience = self.patience(caller);
+        self.save_file(&inode, u64::from(CHUNK_MAX), patience)?;
+        let linked = match self.change_here(&op) {
+            Some(result) => result?,
+            None => {
+                self.save_file(&inode, 0, patience)?;
+                self.change_there(&[&inode, &parent], op, patience)?
+            }
+        };
+        match linked {
             Reply::Entry { attr, .. } => Ok(self.entry(&parent, new_name, attr)),
             _ => Err(FsError::Io),
         }
@@ -156,14 +170,25 @@ impl Vfs {
             || is_directory(rename.new_parent, &rename.new_name).unwrap_or(false)
     }
 
-    /// A file's name is told together with its content: more than one chunk's worth is saved before.
-    fn save_much(&self, parent: &Inode, name: &[u8], patience: Patience<'_>) -> FsResult<()> {
-        let ino = parent.state.lock().name(name).flatten();
-        let Some(inode) = ino.and_then(|ino| self.caches.table.find(ino)) else {
+    /// Where names are told together with the content of their files: one with more than `most` bytes that are not
+    /// committed is saved before it gets a name.
+    fn save_more(&self, parent: &Arc<Inode>, name: &[u8], most: u64, patience: Patience<'_>) -> FsResult<()> {
+        if !self.session.writes_back() {
             return Ok(());
-        };
-        let much = inode.state.lock().content.bytes() > u64::from(CHUNK_MAX);
-        if much { self.data.flush_and_wait(&inode, patience) } else { Ok(()) }
+        }
+        let found = self.expect(parent, name, patience)?;
+        match found.and_then(|(ino, _)| self.caches.table.find(ino)) {
+            Some(inode) => self.save_file(&inode, most, patience),
+            None => Ok(()),
+        }
+    }
+
+    fn save_file(&self, inode: &Arc<Inode>, most: u64, patience: Patience<'_>) -> FsResult<()> {
+        let more = inode.state.lock().content.bytes() > most;
+        match more && self.session.writes_back() {
+            true => self.data.flush_and_wait(inode, patience),
+            false => Ok(()),
+        }
     }
 
     /// Which inode a removed name means, and whether it is held here: then it lives on. The absence of the

@@ -5,6 +5,7 @@ mod leases;
 mod locks;
 mod nodes;
 mod restart;
+mod ship;
 mod silence;
 
 use crate::coordinator::authority::{Reign, Standing};
