@@ -17,6 +17,7 @@ pub mod placement;
 pub mod plan;
 pub mod record;
 pub mod rows;
+pub mod ship;
 pub mod types;
 pub mod view;
 pub mod volume;

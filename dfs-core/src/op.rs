@@ -3,6 +3,7 @@
 
 use crate::error::FsError;
 use crate::ids::{ChunkId, Ino, NodeId, SetId};
+pub use crate::ship::{SHIP_STEPS_MAX, Ship, Step};
 use crate::types::{
     Attr, Credentials, DirEntry, Extent, FileKind, LeaseMode, QuotaUsage, Timestamp, VolumeUsage,
 };
@@ -18,8 +19,6 @@ pub const RELEASE_MAX: usize = 4096;
 pub const CHUNK_RANGE_MAX: u32 = 4096;
 /// Most inode numbers in one range.
 pub const INO_RANGE_MAX: u32 = 65_536;
-/// Most steps of one shipment: its effects must stay a small part of a log record.
-pub const SHIP_STEPS_MAX: usize = 1024;
 
 /// One operation on a volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,25 +210,6 @@ pub enum Op {
         limit: u32,
     },
     Relocate(Relocate),
-}
-
-/// What a session has done by itself under exclusive leases, in its order: all of it takes effect, or nothing. Needs
-/// the exclusive lease on each inode that it changes, and a shared one on what it looks at. Reply: `Shipped`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ship {
-    pub steps: Vec<Step>,
-    /// Content of files, some of them made above. When it is refused for itself, the steps stand all the same.
-    pub commit: Option<Commit>,
-}
-
-/// One change of names or attributes that was done already.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// When: what the changed inodes show.
-    pub at: Timestamp,
-    /// The number that a `Make` gave, from a range of the session; else 0.
-    pub ino: Ino,
-    pub op: Op,
 }
 
 /// Content that was copied into a new chunk: extents change to it where they still are what was read. Reply: `Done`.

@@ -107,7 +107,9 @@ impl Data {
     /// The operation that tells the coordinator of an access time that reads moved.
     pub fn atime_to_tell(&self, inode: &Inode) -> Option<Op> {
         let mut state = inode.state.lock();
-        let atime = state.atime.filter(|_| !state.is_ahead(self.caches.journal.confirmed()))?;
+        let atime = state
+            .atime
+            .filter(|_| !state.is_ahead(self.caches.journal.confirmed()))?;
         let Some(attr) = &mut state.attr else {
             state.atime = None;
             return None;

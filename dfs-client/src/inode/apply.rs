@@ -205,7 +205,9 @@ impl Caches {
     /// for one that is made here.
     pub fn succeeded(&self, op: &Op, reply: &Reply, was_touched: &dyn Fn(Ino) -> bool, confirmed: u64) {
         match (op, reply) {
-            (Op::Lookup { parent, name }, Reply::Entry { attr, .. }) => self.entry(*parent, name, attr, confirmed),
+            (Op::Lookup { parent, name }, Reply::Entry { attr, .. }) => {
+                self.entry(*parent, name, attr, confirmed)
+            }
             (Op::Make(make), Reply::Entry { attr, created }) => {
                 self.entry(make.parent, &make.name, attr, confirmed);
                 self.made(attr, *created);
@@ -222,7 +224,9 @@ impl Caches {
                 self.with(attr.ino, |state| state.orphan = false);
             }
             (Op::Unlink(unlink), Reply::Removed { ino, orphan }) => {
-                self.with(unlink.parent, |state| state.set_name(&unlink.name, None, confirmed));
+                self.with(unlink.parent, |state| {
+                    state.set_name(&unlink.name, None, confirmed)
+                });
                 self.removed(*ino, *orphan, was_touched(*ino));
             }
             (Op::Rmdir { parent, name, .. }, Reply::Removed { ino, orphan }) => {
@@ -389,7 +393,9 @@ impl Caches {
         };
         let same = rename.parent == rename.new_parent && rename.name == rename.new_name;
         if !same {
-            self.with(rename.parent, |state| state.set_name(&rename.name, left, confirmed));
+            self.with(rename.parent, |state| {
+                state.set_name(&rename.name, left, confirmed)
+            });
         }
         self.with(rename.new_parent, |state| {
             state.set_name(&rename.new_name, Some(moved), confirmed)

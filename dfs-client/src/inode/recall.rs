@@ -153,8 +153,8 @@ impl Recaller {
             self.session.acknowledge(inode.ino, number, || {
                 let mut state = inode.state.lock();
                 let filled = fills.is_some_and(|fills| fills != state.fills);
-                let unsaved = keep < LeaseMode::Exclusive
-                    && (!state.content.is_clean() || state.is_ahead(confirmed));
+                let unsaved =
+                    keep < LeaseMode::Exclusive && (!state.content.is_clean() || state.is_ahead(confirmed));
                 if (filled || unsaved) && Instant::now() < until {
                     return None;
                 }

@@ -104,7 +104,11 @@ impl Caches {
             })
         };
         let reads = execution.reads.iter().all(|ino| held(*ino, LeaseMode::Shared));
-        reads && execution.writes.iter().all(|ino| held(*ino, LeaseMode::Exclusive))
+        reads
+            && execution
+                .writes
+                .iter()
+                .all(|ino| held(*ino, LeaseMode::Exclusive))
     }
 
     fn apply_here(&self, op: &Op, reply: &Reply, execution: &Execution, made: Option<Ino>, place: u64) {

@@ -162,7 +162,11 @@ impl Journal {
     /// The files among what waits that were made or got a name, in order.
     fn files_waiting(&self) -> Vec<Ino> {
         let entries = self.entries.lock();
-        let made = |entry: &Entry| entry.named.or((entry.step.ino != Ino(0)).then_some(entry.step.ino));
+        let made = |entry: &Entry| {
+            entry
+                .named
+                .or((entry.step.ino != Ino(0)).then_some(entry.step.ino))
+        };
         entries.waiting.iter().filter_map(made).collect()
     }
 
@@ -170,13 +174,21 @@ impl Journal {
     fn next(&self, place: u64) -> Option<Ship> {
         let mut entries = self.entries.lock();
         let within = |entry: &&Entry| entry.place <= place;
-        let count = entries.waiting.iter().take_while(within).take(SHIP_STEPS_MAX).count();
+        let count = entries
+            .waiting
+            .iter()
+            .take_while(within)
+            .take(SHIP_STEPS_MAX)
+            .count();
         if count == 0 {
             return None;
         }
         let taken: Vec<Entry> = entries.waiting.drain(..count).collect();
         let newest = taken.last().map_or(0, |entry| entry.place);
-        let mut inos: Vec<Ino> = taken.iter().flat_map(|entry| entry.inos.iter().copied()).collect();
+        let mut inos: Vec<Ino> = taken
+            .iter()
+            .flat_map(|entry| entry.inos.iter().copied())
+            .collect();
         inos.sort_unstable();
         inos.dedup();
         entries.shipped.push_back((newest, inos));

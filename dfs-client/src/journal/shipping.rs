@@ -3,8 +3,8 @@
 
 use super::{INOS, Journal};
 use crate::data::Data;
-use crate::inode::{Inode, Needs, State, needs};
 use crate::inode::apply::Caches;
+use crate::inode::{Inode, Needs, State, needs};
 use crate::session::Body;
 use crate::wait::Patience;
 use dfs_core::error::{FsError, FsResult};

@@ -291,7 +291,10 @@ fn weight(op: &Op) -> usize {
     match op {
         Op::Ship(shipment) => {
             shipment.steps.len() * 256
-                + shipment.commit.as_ref().map_or(0, |commit| weight(&Op::Commit(commit.clone())))
+                + shipment
+                    .commit
+                    .as_ref()
+                    .map_or(0, |commit| weight(&Op::Commit(commit.clone())))
         }
         Op::Commit(commit) => {
             commit.chunks.len() * 64

@@ -160,7 +160,11 @@ impl Vfs {
 
     /// Like `forget`, of an inode of the volume.
     pub(super) fn forgotten(&self, ino: Ino, nlookup: u64) {
-        if self.caches.table.forget(ino, nlookup, self.caches.journal.confirmed()) {
+        if self
+            .caches
+            .table
+            .forget(ino, nlookup, self.caches.journal.confirmed())
+        {
             self.drop_unneeded(ino);
             self.caches.releases.push(ino);
         }

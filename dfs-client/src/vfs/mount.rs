@@ -80,15 +80,7 @@ impl Vfs {
             kernel: kernel.clone(),
         };
         Arc::new(recaller).start(recalled)?;
-        tasks.spawn(data.clone().run_flusher());
-        if config.writes_back {
-            tasks.spawn(crate::journal::run(data.clone()));
-        }
-        tasks.spawn(crate::inode::release::run(data.clone()));
-        tasks.spawn(crate::inode::release::drop_removed(
-            caches.clone(),
-            kernel.clone(),
-        ));
+        begin_work(&tasks, &data, &kernel, config.writes_back);
         let mut vfs = Vfs {
             session,
             caches,
@@ -196,6 +188,22 @@ impl Drop for Vfs {
             runtime.shutdown_background();
         }
     }
+}
+
+/// The tasks that work behind everybody's back until the mount ends.
+fn begin_work(
+    tasks: &tokio::runtime::Handle,
+    data: &Arc<Data>,
+    kernel: &Arc<RwLock<Option<Arc<dyn KernelCache>>>>,
+    writes_back: bool,
+) {
+    tasks.spawn(data.clone().run_flusher());
+    if writes_back {
+        tasks.spawn(crate::journal::run(data.clone()));
+    }
+    tasks.spawn(crate::inode::release::run(data.clone()));
+    let caches = data.caches.clone();
+    tasks.spawn(crate::inode::release::drop_removed(caches, kernel.clone()));
 }
 
 fn mount_error(config: &MountConfig, error: StartError) -> MountError {

@@ -193,7 +193,12 @@ impl Vfs {
 
     /// Which inode a removed name means, and whether it is held here: then it lives on. The absence of the
     /// name is left to the coordinator to find.
-    fn expect(&self, parent: &Arc<Inode>, name: &[u8], patience: Patience<'_>) -> FsResult<Option<(Ino, bool)>> {
+    fn expect(
+        &self,
+        parent: &Arc<Inode>,
+        name: &[u8],
+        patience: Patience<'_>,
+    ) -> FsResult<Option<(Ino, bool)>> {
         let known = {
             let state = parent.state.lock();
             if self.holds(&state, LeaseMode::Shared) {

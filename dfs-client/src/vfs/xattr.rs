@@ -16,8 +16,7 @@ impl Vfs {
         let inode = self.inode(ino);
         {
             let state = inode.state.lock();
-            if self.holds(&state, LeaseMode::Shared)
-            {
+            if self.holds(&state, LeaseMode::Shared) {
                 if let Some(known) = state.xattrs.get(name) {
                     return known.clone().ok_or(FsError::NoAttribute);
                 }
@@ -43,8 +42,7 @@ impl Vfs {
         let inode = self.inode(ino);
         {
             let state = inode.state.lock();
-            if self.holds(&state, LeaseMode::Shared)
-            {
+            if self.holds(&state, LeaseMode::Shared) {
                 if let Some(names) = &state.xattr_names {
                     return Ok(names.clone());
                 }
@@ -85,7 +83,8 @@ impl Vfs {
             mode,
             kill_sgid,
         };
-        self.change_there(&[&inode], op, self.patience(caller)).map(|_| ())
+        self.change_there(&[&inode], op, self.patience(caller))
+            .map(|_| ())
     }
 
     pub fn removexattr(&self, caller: &Caller<'_>, ino: Ino, name: &[u8]) -> FsResult<()> {
@@ -96,7 +95,8 @@ impl Vfs {
             ino: inode.ino,
             name: name.to_vec(),
         };
-        self.change_there(&[&inode], op, self.patience(caller)).map(|_| ())
+        self.change_there(&[&inode], op, self.patience(caller))
+            .map(|_| ())
     }
 }
 

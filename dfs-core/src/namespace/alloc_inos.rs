@@ -19,6 +19,11 @@ pub(super) fn alloc(tx: &mut Tx<'_>, count: u32) -> Outcome<Reply> {
     let end = first.0.checked_add(u64::from(count)).ok_or(FsError::NoSpace)?;
     let key = keys::counter(NEXT_INO);
     let taken = tx.get::<CounterRow>(&key)?.unwrap_or_default().value;
-    tx.put(key, &CounterRow { value: taken.max(end) });
+    tx.put(
+        key,
+        &CounterRow {
+            value: taken.max(end),
+        },
+    );
     Ok(Reply::InoRange { first, count })
 }

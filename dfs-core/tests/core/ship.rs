@@ -167,7 +167,11 @@ fn all_or_nothing() {
         Ok(Reply::Shipped { refused: None })
     );
     let attr = world.attr(Ino(20));
-    assert_eq!((attr.btime.secs, attr.ctime.secs), (77, 77), "it shows when it was made");
+    assert_eq!(
+        (attr.btime.secs, attr.ctime.secs),
+        (77, 77),
+        "it shows when it was made"
+    );
     // The same numbers make nothing more, nor do numbers that were not given out.
     assert_eq!(
         world.run(&ship(vec![make(&world, Ino(20), b"c")])),

@@ -8,8 +8,8 @@ use super::values::{file_kind, lease_mode, mode_bits};
 use crate::v1;
 use dfs_core::ids::{Ino, SetId};
 use dfs_core::op::{
-    AllocateMode, CHUNK_RANGE_MAX, INO_RANGE_MAX, Make, Op, PAGE_ENTRIES_MAX, RELEASE_MAX, Rename, RenameMode, Unlink,
-    XattrMode,
+    AllocateMode, CHUNK_RANGE_MAX, INO_RANGE_MAX, Make, Op, PAGE_ENTRIES_MAX, RELEASE_MAX, Rename,
+    RenameMode, Unlink, XattrMode,
 };
 use v1::op::Op as Wire;
 
@@ -287,11 +287,7 @@ impl TryFrom<v1::Op> for Op {
                 quota: Ino(m.quota),
                 bytes: m.bytes,
             },
-            Wire::AllocInos(m) => {
-                let sane = (1..=INO_RANGE_MAX).contains(&m.count);
-                in_range(sane, m.count, "AllocInos.count", "1 to INO_RANGE_MAX")?;
-                Op::AllocInos { count: m.count }
-            }
+            Wire::AllocInos(m) => alloc_inos(m)?,
             Wire::Ship(m) => Op::Ship(ship(m)?),
         })
     }
@@ -395,6 +391,12 @@ fn copy_range(m: v1::CopyRange) -> Result<Op, WireError> {
         dst_offset: m.dst_offset,
         len: m.len,
     })
+}
+
+fn alloc_inos(m: v1::AllocInos) -> Result<Op, WireError> {
+    let sane = (1..=INO_RANGE_MAX).contains(&m.count);
+    in_range(sane, m.count, "AllocInos.count", "1 to INO_RANGE_MAX")?;
+    Ok(Op::AllocInos { count: m.count })
 }
 
 fn alloc_chunks(m: v1::AllocChunks) -> Result<Op, WireError> {

@@ -47,7 +47,10 @@ pub fn reply_to_wire(reply: Reply) -> Option<v1::Result> {
         }),
         Reply::Quota(usage) => Wire::Quota(usage.into()),
         Reply::Reserved { bytes, room } => Wire::Reserved(v1::Reserved { bytes, room }),
-        Reply::InoRange { first, count } => Wire::InoRange(v1::InoRange { first: first.0, count }),
+        Reply::InoRange { first, count } => Wire::InoRange(v1::InoRange {
+            first: first.0,
+            count,
+        }),
         Reply::Shipped { refused } => Wire::Shipped(v1::Shipped {
             refused: refused.map(|error| u32::from(error.code())),
         }),

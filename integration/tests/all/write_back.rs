@@ -30,7 +30,14 @@ fn scene() -> (Scene, Mount) {
     let cluster = Cluster::start(room.path());
     let mount = |name: &str| Mount::with(&cluster, room.path(), name, "", "allow_other,nowsync");
     let (first, second) = (mount("mnt"), mount("mnt-2"));
-    (Scene { mount: first, cluster, room }, second)
+    (
+        Scene {
+            mount: first,
+            cluster,
+            room,
+        },
+        second,
+    )
 }
 
 /// The mount has what it needs to make names by itself.
@@ -99,7 +106,11 @@ fn a_killed_client_loses_the_end_of_what_it_did_and_nothing_that_was_synced() {
         let left: Vec<String> = names(&scene.join(&dir)).into_iter().collect();
         let wanted: Vec<String> = (0..left.len()).map(|n| format!("f{n:04}")).collect();
         assert_eq!(left, wanted, "round {round}: what is left is the beginning");
-        assert!(left.len() > synced, "round {round}: {} of {synced} are left", left.len());
+        assert!(
+            left.len() > synced,
+            "round {round}: {} of {synced} are left",
+            left.len()
+        );
         let read = std::fs::read_to_string(scene.join(&file(synced))).unwrap();
         assert_eq!(read, format!("content {synced}"));
         scene.cluster.assert_clean();

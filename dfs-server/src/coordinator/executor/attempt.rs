@@ -55,11 +55,7 @@ impl Executor {
             return self.finish(pending, execution);
         }
         if let Op::Ship(_) = &pending.op {
-            // It was done in the belief that nobody could come between: it takes effect at once or never.
-            let covered = self.breaks(Rule::LeaseForCommit)
-                || self.covered(me, &execution.reads, &execution.writes);
-            let execution = if covered { execution } else { failed(FsError::Stale) };
-            return self.finish(pending, execution);
+            return self.finish_shipment(pending, execution);
         }
         if self.asks_for_promises(&mut pending, &execution)? {
             self.parked.for_quota.push(pending);
@@ -85,6 +81,19 @@ impl Executor {
         }
         self.parked.park(pending);
         Ok(())
+    }
+
+    /// It was done in the belief that nobody could come between: it takes effect at once or never.
+    fn finish_shipment(&mut self, pending: Pending, execution: Execution) -> Result<(), Fault> {
+        let me = pending.caller.session();
+        let covered =
+            self.breaks(Rule::LeaseForCommit) || self.covered(me, &execution.reads, &execution.writes);
+        let execution = if covered {
+            execution
+        } else {
+            failed(FsError::Stale)
+        };
+        self.finish(pending, execution)
     }
 
     /// Executes again the chunk requests that wait for datanodes.

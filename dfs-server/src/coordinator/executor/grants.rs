@@ -61,7 +61,12 @@ impl Executor {
     fn may_write_back(&self, session: SessionId, op: &Op, ino: Ino) -> bool {
         let names = matches!(
             op,
-            Op::Make(_) | Op::Link { .. } | Op::Unlink(_) | Op::Rmdir { .. } | Op::Rename(_) | Op::SetAttr { .. }
+            Op::Make(_)
+                | Op::Link { .. }
+                | Op::Unlink(_)
+                | Op::Rmdir { .. }
+                | Op::Rename(_)
+                | Op::SetAttr { .. }
         );
         let able = self.sessions.get(&session).is_some_and(|own| own.writes_back);
         let contended = self.contended.get(&ino);

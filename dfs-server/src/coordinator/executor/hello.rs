@@ -118,7 +118,8 @@ impl Executor {
         let mut bounds = Vec::with_capacity(claims.len());
         for (ino, ..) in claims {
             // What it has made and not told yet is nobody else's.
-            let unborn = || Ok::<_, Fault>(lapse == Lapse::No && self.view.get(&keys::inode(*ino))?.is_none());
+            let unborn =
+                || Ok::<_, Fault>(lapse == Lapse::No && self.view.get(&keys::inode(*ino))?.is_none());
             bounds.push(match fresh || unborn()? {
                 true => LeaseMode::Exclusive,
                 false => self.leases.mode(id, *ino),

@@ -135,10 +135,7 @@ impl Executor {
     /// Tells other sessions that an inode which they hold has lost its last name: their kernels may know it by a
     /// name that nobody looks up again, and would hold it for ever.
     pub(super) fn tell_holders(&mut self, me: SessionId, op: &Op, effects: &Effects) {
-        if !matches!(
-            op,
-            Op::Unlink(_) | Op::Rmdir { .. } | Op::Rename(_) | Op::Ship(_)
-        ) {
+        if !matches!(op, Op::Unlink(_) | Op::Rmdir { .. } | Op::Rename(_) | Op::Ship(_)) {
             return;
         }
         for (key, value) in &effects.rows {

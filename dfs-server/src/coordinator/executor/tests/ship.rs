@@ -59,7 +59,11 @@ async fn what_was_done_under_leases_stands_and_what_was_not_is_refused() {
     let reply = two.reply().await;
     assert_eq!((reply.op_id, entry(&reply)), (asked, first));
     let reply = one.call(shipment(Ino(first.0 + 1), "b")).await;
-    assert_eq!(error(&reply), Some(FsError::Stale), "it holds the directory no more");
+    assert_eq!(
+        error(&reply),
+        Some(FsError::Stale),
+        "it holds the directory no more"
+    );
     let reply = two.call(lookup("b")).await;
     assert_eq!(error(&reply), Some(FsError::NotFound));
 }
