@@ -1,6 +1,7 @@
 //! Orders about datanodes and moves of copies, from operators and from the planner: each fits the rows as they are
 //! or is refused, and is durable before it is answered. What to order is decided elsewhere.
 
+use super::rules::Rule;
 use super::{Executor, Fault};
 use dfs_core::ids::{NodeId, SetId};
 use dfs_core::keys;
@@ -167,7 +168,10 @@ impl Executor {
     }
 
     fn begin_move(&mut self, step: Move) -> Result<Result<(), String>, Fault> {
-        let until = self.chunk_numbers(step.set)?;
+        let until = match self.breaks(Rule::FillOlder) {
+            true => 0,
+            false => self.chunk_numbers(step.set)?,
+        };
         let node = (step.kind != PlanKind::Rebalance).then_some(step.leaves);
         let plan = match self.running_plan(step.kind, node) {
             Some(plan) => plan,

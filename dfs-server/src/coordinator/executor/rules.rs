@@ -17,6 +17,8 @@ pub enum Rule {
     Lapse,
     /// Nothing leaves when another may lead.
     Standing,
+    /// A member that joins is to be filled with what its set had.
+    FillOlder,
 }
 
 impl Executor {

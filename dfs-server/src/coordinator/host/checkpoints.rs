@@ -34,7 +34,7 @@ pub async fn run(hosted: Hosted, volume: VolumeId, store: Store) {
         }
         if let Some(handle) = hosted.led_here(volume) {
             let peers = hosted.authority().peers().borrow().clone();
-            let up_to = trim_to(&good, &peers, volume);
+            let up_to = trim_to(&good, theirs(&peers, volume));
             // A stopped executor trims nothing; the next leader may.
             if up_to > trimmed && handle.inbox.send(Event::Trim(up_to)).await.is_ok() {
                 trimmed = up_to;
@@ -55,12 +55,15 @@ pub async fn run(hosted: Hosted, volume: VolumeId, store: Store) {
 
 /// How far the log may be forgotten: below the older of two checkpoints of one's own and, when other coordinators
 /// live, no further than the newest that one of them has.
-fn trim_to(good: &[Index], peers: &[Peer], volume: VolumeId) -> Index {
+pub fn trim_to(good: &[Index], theirs: impl Iterator<Item = Index>) -> Index {
     let older = good.get(1).copied().unwrap_or_default();
-    let theirs = peers
-        .iter()
-        .map(|peer| peer.checkpoints.get(&volume).copied().unwrap_or_default());
     theirs.max().map_or(older, |theirs| theirs.min(older))
+}
+
+/// The newest checkpoint of each.
+fn theirs(peers: &[Peer], volume: VolumeId) -> impl Iterator<Item = Index> + '_ {
+    let newest = move |peer: &Peer| peer.checkpoints.get(&volume).copied().unwrap_or_default();
+    peers.iter().map(newest)
 }
 
 /// The checkpoints that verify whole, newest first; those of `known` did before.
@@ -154,11 +157,12 @@ mod tests {
     fn the_log_is_kept_until_enough_checkpoints_exist() {
         let volume = VolumeId(3);
         let good = [Index(200), Index(100)];
-        assert_eq!(trim_to(&[], &[], volume), Index(0));
-        assert_eq!(trim_to(&good[..1], &[], volume), Index(0));
-        assert_eq!(trim_to(&good, &[], volume), Index(100));
-        assert_eq!(trim_to(&good, &[peer(None)], volume), Index(0));
-        assert_eq!(trim_to(&good, &[peer(None), peer(Some(40))], volume), Index(40));
-        assert_eq!(trim_to(&good, &[peer(Some(500))], volume), Index(100));
+        let trim_to = |good: &[Index], peers: &[Peer]| trim_to(good, theirs(peers, volume));
+        assert_eq!(trim_to(&[], &[]), Index(0));
+        assert_eq!(trim_to(&good[..1], &[]), Index(0));
+        assert_eq!(trim_to(&good, &[]), Index(100));
+        assert_eq!(trim_to(&good, &[peer(None)]), Index(0));
+        assert_eq!(trim_to(&good, &[peer(None), peer(Some(40))]), Index(40));
+        assert_eq!(trim_to(&good, &[peer(Some(500))]), Index(100));
     }
 }

@@ -11,6 +11,8 @@ mod supervise;
 mod tests;
 mod transfer;
 
+#[cfg(test)]
+pub use checkpoints::trim_to;
 pub use lead::Handle;
 #[cfg(test)]
 pub use lead::Led;

@@ -2,7 +2,10 @@
 //! the executor with what comes, carries its records to the log, and loses all that when it is deposed or dies.
 
 mod append;
+mod checkpoints;
 mod opening;
+
+pub use checkpoints::Checkpoint;
 
 use super::log::{LogReply, LogRequest, TTL};
 use super::messages::Message;
@@ -58,6 +61,9 @@ pub struct Coordinator {
     /// On its disk.
     pub rows: SharedRows,
     last_term: Term,
+    /// On its disk too, newest first.
+    pub checkpoints: Vec<Checkpoint>,
+    following: checkpoints::Following,
     /// Its wall clock's error, microseconds.
     pub skew: i64,
     role: Role,
@@ -123,8 +129,9 @@ impl World {
     pub fn coordinator_turn(&mut self, own: usize) {
         let me = Party::Coordinator(own);
         self.coordinators[own].woken = false;
+        self.see_to_checkpoints(own);
         match &self.coordinators[own].role {
-            Role::Follower => self.campaign(own),
+            Role::Follower => self.follow_and_stand(own),
             Role::Opening(opening) if self.now - opening.began > TTL => {
                 self.coordinators[own].role = Role::Follower;
             }
@@ -164,19 +171,17 @@ impl World {
                     began: now,
                     to_append: VecDeque::new(),
                 });
-                let from = self.coordinators[own].rows.applied().next();
-                let number = self.ask_log(own, LogRequest::Read { revision, from });
-                self.coordinators[own].asked = Some((number, now));
-            }
-            LogReply::Records(records) => {
-                if self.coordinators[own]
-                    .asked
-                    .is_some_and(|asked| asked.0 == number)
-                {
-                    self.coordinators[own].asked = None;
-                    self.read_to_the_end(own, records);
+                if self.coordinators[own].rows.applied() == Index(0) {
+                    self.load_checkpoint(own);
                 }
+                self.read_on(own, revision);
             }
+            LogReply::Records(records) => match self.is_asked(own, number) {
+                true => self.read_to_the_end(own, records),
+                false => self.followed(own, number, records),
+            },
+            LogReply::Trimmed(_) => self.left_behind(own, number),
+            LogReply::Peers(peers) => self.coordinators[own].following.peers = peers,
             LogReply::Alive => {
                 if let Some(reign) = self.reign(own)
                     && let Some(sent) = reign.keepalives.remove(&number)
@@ -188,6 +193,12 @@ impl World {
             LogReply::Appended => self.append_done(own, number),
             LogReply::Lost => self.log_lost(own, number),
         }
+    }
+
+    /// Whether this answers what the coordinator waits for: then it waits no more.
+    fn is_asked(&mut self, own: usize, number: u64) -> bool {
+        let asked = &mut self.coordinators[own].asked;
+        asked.take_if(|asked| asked.0 == number).is_some()
     }
 
     fn lead(&mut self, own: usize) {
@@ -296,6 +307,8 @@ impl World {
                 self.wake_coordinator(own);
             }
             Message::Told(number, told) => self.worker_told(own, number, told),
+            Message::WantCheckpoint(number, than) => self.give_checkpoint(own, from, number, than),
+            Message::HaveCheckpoint(number, checkpoint) => self.take_checkpoint(own, number, checkpoint),
             _ => {}
         }
     }
@@ -328,10 +341,12 @@ impl World {
         self.coordinators[own].role = Role::Follower;
         self.coordinators[own].asked = None;
         self.coordinators[own].next_campaign = 0;
+        self.coordinators[own].following = Default::default();
         if self.random.chance(300) {
             self.fault(Fault::StateLost);
             self.coordinators[own].rows = SharedRows::default();
             self.coordinators[own].last_term = Term(0);
+            self.lose_disk(own);
         }
     }
 }

@@ -4,6 +4,7 @@
 use super::coordinator::GC_DELAY;
 use super::messages::{Ask, Copy, Message, Tag, Told, address, sha256};
 use super::tally::{Check, Fault};
+use super::truth::BLOCK;
 use super::world::{Broken, MS, Party, SEC, Time, World};
 use crate::coordinator::executor::Beat;
 use dfs_core::ids::ChunkId;
@@ -13,7 +14,8 @@ const BEAT: Time = SEC;
 const BEAT_PATIENCE: Time = 2 * SEC;
 /// What a put waits for other members, and a pull for its source.
 const FORWARD_PATIENCE: Time = 2 * SEC;
-const CAPACITY: u64 = 1 << 40;
+/// Small enough that what a world writes can be uneven.
+const CAPACITY: u64 = 24 << 20;
 
 pub struct Stored {
     pub content: Vec<Tag>,
@@ -40,6 +42,8 @@ pub struct Datanode {
     pub term: u64,
     pub slow_until: Time,
     pub full_until: Time,
+    /// It is gone with its disk, for good.
+    pub lost: bool,
     receiving: Vec<Receiving>,
     coordinator: usize,
     beat: Option<(u64, Time)>,
@@ -97,13 +101,15 @@ impl World {
             return;
         }
         let full = node.full_until > now;
+        let blocks: usize = node.chunks.values().map(|stored| stored.content.len()).sum();
+        let used = blocks as u64 * BLOCK;
         let beat = Beat {
             uuid: [own as u8 + 1; 16],
             address: address(own),
             zone: format!("zone-{}", own % 3),
             capacity: CAPACITY,
-            used: 0,
-            free: if full { 0 } else { CAPACITY },
+            used,
+            free: if full { 0 } else { CAPACITY.saturating_sub(used) },
             chunks: node.chunks.len() as u64,
             problem: String::new(),
             process: Default::default(),
@@ -227,16 +233,21 @@ impl World {
                     "ReferencedChunk: datanode {own} was told to delete chunk {chunk}, which metadata refers to"
                 ));
             }
-            self.check_quarantine(*chunk);
+            self.check_quarantine(*chunk, own);
             self.datanodes[own].chunks.remove(chunk);
+            self.check_last_copy(*chunk, own);
         }
         self.tell(|| format!("datanode {own} deleted {chunks:?}"));
     }
 
-    fn check_quarantine(&mut self, chunk: ChunkId) {
+    /// Members keep garbage for readers with old extents. A former member has been asked by none of them for long.
+    fn check_quarantine(&mut self, chunk: ChunkId, own: usize) {
         let Some(since) = self.truth.garbage.get(&chunk).copied() else {
             return;
         };
+        if !self.truth.members(chunk.set).contains(&own) {
+            return;
+        }
         self.tally.check(Check::Quarantine);
         if self.now - since < GC_DELAY.as_micros() as Time {
             self.fail(format!(

@@ -10,6 +10,9 @@ pub enum Trouble {
     SlowNet,
     Majority,
     Rise(Party),
+    /// The operator takes a drained node back, or something from the trash.
+    Uncordon,
+    Restore,
 }
 
 impl World {
@@ -21,19 +24,26 @@ impl World {
         let next = self.random.between(150 * MS, 1_500 * MS);
         self.schedule(next, Happening::Trouble);
         match self.random.below(100) {
-            0..=13 => self.cut_off(),
+            0..=11 => self.cut_off(),
+            12..=13 => self.cut_from_log(),
             14..=20 => self.break_any_stream(),
             21..=26 => self.crash_client(),
             27..=34 => self.crash_coordinator(),
-            35..=40 => self.crash_datanode(),
+            35..=38 => self.crash_datanode(),
+            39 => self.lose_datanode(),
+            40 => self.drain(),
             41..=50 => self.pause_client(),
             51..=59 => self.pause_coordinator(),
             60..=63 => self.pause_datanode(),
             64..=68 => self.step_clock(),
             69..=76 => self.corrupt(),
-            77..=82 => self.slow_disk(),
-            83..=87 => self.fill_disk(),
+            77..=80 => self.slow_disk(),
+            81..=82 => self.turn_trash(),
+            83..=85 => self.fill_disk(),
+            86..=87 => self.restore(),
             88..=92 => self.lose_majority(),
+            93..=96 => self.damage_checkpoint(),
+            97 => self.drain(),
             _ => self.slow_down(),
         }
     }
@@ -93,6 +103,20 @@ impl World {
         self.tell(|| format!("cut: {ways:?}"));
         self.cut.extend(ways.iter().copied());
         let time = self.how_long();
+        self.schedule(time, Happening::Over(Trouble::Cut(ways)));
+    }
+
+    /// A coordinator loses the log and nobody else, for longer than a reign lasts without it: clients still hear it.
+    fn cut_from_log(&mut self) {
+        if self.embedded {
+            return;
+        }
+        let one = Party::Coordinator(self.random.index(self.coordinators.len()));
+        self.fault(Fault::Partition);
+        self.tell(|| format!("{one:?} is cut off from the log"));
+        let ways = vec![(one, Party::Log), (Party::Log, one)];
+        self.cut.extend(ways.iter().copied());
+        let time = self.random.between(TTL, 3 * TTL);
         self.schedule(time, Happening::Over(Trouble::Cut(ways)));
     }
 
@@ -237,6 +261,8 @@ impl World {
                     self.cut.remove(&way);
                 }
             }
+            Trouble::Uncordon => self.uncordon(),
+            Trouble::Restore => self.restore(),
             Trouble::SlowNet => self.slow_net = 0,
             Trouble::Majority => self.log.restore(self.now),
             Trouble::Rise(party) => {
@@ -262,6 +288,9 @@ impl World {
         }
         let parties: Vec<Party> = self.processes.keys().copied().collect();
         for party in parties {
+            if matches!(party, Party::Datanode(own) if self.datanodes[own].lost) {
+                continue;
+            }
             if !self.process(party).up {
                 self.start(party);
             } else if let Some(process) = self.processes.get_mut(&party) {

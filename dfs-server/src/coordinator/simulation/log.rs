@@ -5,9 +5,12 @@
 use super::world::{SEC, Time};
 use dfs_core::ids::{Index, Term};
 use dfs_core::record::{Record, RecordError};
+use std::collections::BTreeMap;
 
 /// How long the leader's key lives without a keepalive.
 pub const TTL: Time = 2 * SEC;
+/// The same of a coordinator's own entry.
+const LIVES: Time = 4 * SEC;
 
 struct Leader {
     coordinator: usize,
@@ -18,6 +21,10 @@ struct Leader {
 #[derive(Default)]
 pub struct Log {
     records: Vec<Vec<u8>>,
+    /// Records that were here and were trimmed.
+    pub trimmed: u64,
+    /// The newest checkpoint of each coordinator that lives, and until when it counts as living.
+    registry: BTreeMap<usize, (Index, Time)>,
     leader: Option<Leader>,
     revision: u64,
     /// No majority until then: nobody is answered, and no lease runs out.
@@ -43,6 +50,17 @@ pub enum LogRequest {
         revision: u64,
         from: Index,
     },
+    Follow {
+        from: Index,
+    },
+    Trim {
+        revision: u64,
+        up_to: Index,
+    },
+    /// This coordinator lives and has a good checkpoint.
+    Note {
+        checkpoint: Index,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -56,6 +74,10 @@ pub enum LogReply {
     Alive,
     Appended,
     Records(Vec<Record>),
+    /// What was asked for is gone from the log, which begins after this.
+    Trimmed(Index),
+    /// The checkpoints of the others that live.
+    Peers(Vec<Index>),
 }
 
 impl Log {
@@ -82,12 +104,36 @@ impl Log {
             LogRequest::Read { revision, from } => {
                 if self.leads(*revision) {
                     self.cut_torn_tail();
-                    LogReply::Records(self.read(*from))
+                    self.read(*from)
                 } else {
                     LogReply::Lost
                 }
             }
+            LogRequest::Follow { from } => self.read(*from),
+            LogRequest::Trim { revision, up_to } => self.trim(*revision, *up_to),
+            LogRequest::Note { checkpoint } => self.note(now, from, *checkpoint),
         })
+    }
+
+    /// The last record stays: the next one is compared with it.
+    fn trim(&mut self, revision: u64, up_to: Index) -> LogReply {
+        if !self.leads(revision) {
+            return LogReply::Lost;
+        }
+        let end = up_to.0.min(self.last().0.0.saturating_sub(1));
+        let count = end.saturating_sub(self.trimmed);
+        self.records.drain(..count as usize);
+        self.trimmed += count;
+        LogReply::Trimmed(Index(self.trimmed))
+    }
+
+    fn note(&mut self, now: Time, from: usize, checkpoint: Index) -> LogReply {
+        self.registry.insert(from, (checkpoint, now + LIVES));
+        let others = self
+            .registry
+            .iter()
+            .filter(|(other, (_, until))| **other != from && *until > now);
+        LogReply::Peers(others.map(|(_, (checkpoint, _))| *checkpoint).collect())
     }
 
     /// The majority is back: a new leader among the log's members gives every lease its whole time again.
@@ -128,7 +174,12 @@ impl Log {
     }
 
     fn append(&mut self, revision: u64, index: Index, bytes: &[u8]) -> LogReply {
-        let place = index.0 as usize - 1;
+        let Some(place) = (index.0 - 1)
+            .checked_sub(self.trimmed)
+            .map(|place| place as usize)
+        else {
+            return LogReply::Lost;
+        };
         if self.records.get(place).is_some_and(|held| held == bytes) {
             return LogReply::Appended;
         }
@@ -153,17 +204,17 @@ impl Log {
         }
     }
 
-    pub fn read(&self, from: Index) -> Vec<Record> {
-        let skipped = from.0.saturating_sub(1) as usize;
-        self.records
-            .iter()
-            .skip(skipped)
-            .map(|bytes| Record::decode(bytes).expect("what was appended whole decodes"))
-            .collect()
+    fn read(&self, from: Index) -> LogReply {
+        let Some(skipped) = from.0.saturating_sub(1).checked_sub(self.trimmed) else {
+            return LogReply::Trimmed(Index(self.trimmed));
+        };
+        let records = self.records.iter().skip(skipped as usize);
+        let decode = |bytes: &Vec<u8>| Record::decode(bytes).expect("what was appended whole decodes");
+        LogReply::Records(records.map(decode).collect())
     }
 
     pub fn last(&self) -> (Index, Term) {
-        let index = Index(self.records.len() as u64);
+        let index = Index(self.trimmed + self.records.len() as u64);
         let last = self.records.last().map(|bytes| Record::decode(bytes));
         (
             index,

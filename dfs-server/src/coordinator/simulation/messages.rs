@@ -1,8 +1,9 @@
 //! What processes say to one another outside of session streams.
 
+use super::coordinator::Checkpoint;
 use super::log::{LogReply, LogRequest};
 use crate::coordinator::executor::Beat;
-use dfs_core::ids::ChunkId;
+use dfs_core::ids::{ChunkId, Index};
 
 /// A block of content: 0 is a hole, every write has a number of its own.
 pub type Tag = u64;
@@ -16,6 +17,9 @@ pub enum Message {
     Beaten(u64, Option<(u32, u64)>),
     Ask(u64, Ask),
     Told(u64, Told),
+    /// Asks another coordinator for a checkpoint that is newer than this.
+    WantCheckpoint(u64, Index),
+    HaveCheckpoint(u64, Option<Checkpoint>),
 }
 
 /// What datanodes are asked.

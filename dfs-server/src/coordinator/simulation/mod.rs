@@ -11,11 +11,13 @@ mod faults;
 mod log;
 mod messages;
 mod model;
+mod moves;
 mod random;
 mod rows;
 mod streams;
 mod tally;
 mod tests;
+mod trash;
 mod truth;
 mod workers;
 mod world;
@@ -28,7 +30,7 @@ use world::{Broken, Options, SEC, Time, World};
 
 const CHAOS: Time = 30 * SEC;
 /// After the faults: everything is settled, then read once more, then let go, then nothing is left.
-const SETTLED: Time = 25 * SEC;
+const SETTLED: Time = 40 * SEC;
 const READ: Time = 10 * SEC;
 const LET_GO: Time = 30 * SEC;
 
@@ -53,6 +55,9 @@ fn live(options: Options, base: Instant) -> (Tally, Option<(String, Vec<String>)
     world.run(until);
     for client in 0..world.clients.len() {
         world.say_goodbye(client);
+    }
+    if !world.set_retention(0) {
+        world.fail("Converges: nobody leads".to_owned());
     }
     until += LET_GO;
     world.run(until);

@@ -23,6 +23,21 @@ impl SharedRows {
         self.0.read_recursive().applied
     }
 
+    /// All rows at this moment, and the record that they are of.
+    pub fn moment(&self) -> (Index, BTreeMap<Vec<u8>, Vec<u8>>) {
+        let own = self.0.read_recursive();
+        (own.applied, own.rows.clone())
+    }
+
+    /// From now on these.
+    pub fn restore(&self, applied: Index, rows: BTreeMap<Vec<u8>, Vec<u8>>) {
+        *self.0.write() = Rows { rows, applied };
+    }
+
+    pub fn are(&self, rows: &BTreeMap<Vec<u8>, Vec<u8>>) -> bool {
+        self.0.read_recursive().rows == *rows
+    }
+
     pub fn apply(&self, record: &Record) {
         let mut own = self.0.write();
         for (key, value) in &record.rows {

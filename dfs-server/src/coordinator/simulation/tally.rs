@@ -23,6 +23,8 @@ named! {
         ClientCrash, CoordinatorCrash, DatanodeCrash, StateLost, TornTail, UnknownAppend,
         ClientPause, CoordinatorPause, DatanodePause, ClockStep, Corruption, SlowDisk, FullDisk,
         MajorityLost, TwoLeaders, Fenced, SessionEnded, CommitRefused,
+        TrashTurned, RestoreAsked, DatanodeLost, CameLater, Drained, TakenBack, SetChanged, Dead,
+        Trimmed, LeftBehind, FromCheckpoint, FromPeer, BadCheckpoint, DiskLost,
     }
 }
 
@@ -53,6 +55,16 @@ named! {
         Model,
         /// Two sessions never hold a write lock on one file.
         Lock,
+        /// Nothing leaves the trash before its time.
+        Trash,
+        /// A member that counts as filled has every chunk that is not noted as missing at it.
+        Filled,
+        /// A former member deletes no copy that could be the last good one.
+        LastCopy,
+        /// A new leader has the rows of the whole log, whatever it began from.
+        Recovered,
+        /// The log is trimmed only below checkpoints that are good and on disk.
+        Trim,
         /// After the last fault: nothing waits, every chunk is on all members, nothing is left over.
         Converges,
     }

@@ -94,10 +94,11 @@ fn a_seed_reproduces_everything() {
 }
 
 /// Worlds that once found something: a client that sleeps through a reign, a lock asked for and let go at once by
-/// two threads, copies counted on that are not on a disk, answers of before that were taken for answers of now.
+/// two threads, copies counted on that are not on a disk, answers of before that were taken for answers of now, a
+/// model client that released an inode while another of its threads asked for it.
 #[test]
 fn seeds_that_found_something_hold() {
-    for seed in [148, 276, 398, 477, 660, 1351, 2966] {
+    for seed in [148, 276, 398, 477, 660, 1351, 1496, 2966] {
         hold(seed);
     }
 }
@@ -176,6 +177,21 @@ fn chunks_of_living_sessions_taken_for_orphans_are_noticed() {
 #[test]
 fn garbage_without_quarantine_is_noticed() {
     noticed(Broken::NoQuarantine, &["Quarantine"]);
+}
+
+#[test]
+fn a_trash_that_is_emptied_early_is_noticed() {
+    noticed(Broken::HastyTrash, &["Trash"]);
+}
+
+#[test]
+fn moves_that_leave_older_chunks_behind_are_noticed() {
+    noticed(Broken::Executor(Rule::FillOlder), &["Filled"]);
+}
+
+#[test]
+fn a_log_trimmed_without_checkpoints_is_noticed() {
+    noticed(Broken::EarlyTrim, &["Trim"]);
 }
 
 #[test]

@@ -4,11 +4,11 @@
 
 use super::messages::{Tag, datanode_at};
 use dfs_core::error::FsResult;
-use dfs_core::ids::{ChunkId, Index, Ino, SessionId};
+use dfs_core::ids::{ChunkId, Index, Ino, NodeId, SessionId, SetId};
 use dfs_core::keys::{self, Key};
 use dfs_core::op::{Commit, Op, RenameMode, Reply};
 use dfs_core::record::Record;
-use dfs_core::rows::{InodeRow, MissingRow, NodeRow, SetRow};
+use dfs_core::rows::{InodeRow, Joining, MissingRow, NodeRow, SetRow};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes of a block of the model's files.
@@ -61,6 +61,14 @@ pub struct Truth {
     pub content: BTreeMap<ChunkId, Vec<Tag>>,
     /// Since when chunks are garbage, by the world's time.
     pub garbage: BTreeMap<ChunkId, u64>,
+    /// The sets' rows as the world last looked at them, and since when nodes are members of before.
+    pub sets: BTreeMap<SetId, SetRow>,
+    pub left: BTreeMap<(SetId, NodeId), u64>,
+    /// Since when inodes are in the trash, and since when the retention is what it is.
+    pub trash: BTreeMap<Ino, u64>,
+    pub retention: (u64, u64),
+    /// Since when copies are noted as missing.
+    pub missing: BTreeMap<(ChunkId, NodeId), u64>,
     /// The newest record that is known to be in the log.
     pub known: Index,
     /// The rows of the durable log.
@@ -148,6 +156,15 @@ impl Truth {
                     changed.push(self.set(Cell::Name(rename.name.clone()), 0));
                     changed.push(self.set(Cell::Name(rename.new_name.clone()), moved.0));
                 }
+            }
+            (
+                Op::Restore {
+                    ino,
+                    to: Some((_, name)),
+                },
+                Reply::Entry { .. },
+            ) => {
+                changed.push(self.set(Cell::Name(name.clone()), ino.0));
             }
             (Op::Commit(commit), Reply::Done) => self.apply_commit(commit, changed),
             (Op::SetAttr { ino, changes }, _) => {
@@ -302,15 +319,30 @@ impl Truth {
                 .get(&key)
                 .is_some_and(|row| MissingRow::decode(&key, row).is_ok())
         };
+        // Of what was there before it joined, a member has what its cursor has passed.
+        let waits = |node: NodeId| {
+            let unfilled = |joining: &Joining| (joining.next..joining.until).contains(&chunk.seq);
+            set.joining
+                .iter()
+                .any(|joining| joining.node == node && unfilled(joining))
+        };
         set.members
             .iter()
-            .filter(|node| !lacks(**node))
-            .filter_map(|node| {
-                let key = keys::node(*node);
-                let row = NodeRow::decode(&key, self.rows.get(&key)?).ok()?;
-                datanode_at(&row.address)
-            })
+            .filter(|node| !lacks(**node) && !waits(**node))
+            .filter_map(|node| self.datanode(*node))
             .collect()
+    }
+
+    pub fn members(&self, set: SetId) -> BTreeSet<usize> {
+        let row = self.sets.get(&set);
+        let members = row.into_iter().flat_map(|row| &row.members);
+        members.filter_map(|node| self.datanode(*node)).collect()
+    }
+
+    pub fn datanode(&self, node: NodeId) -> Option<usize> {
+        let key = keys::node(node);
+        let row = NodeRow::decode(&key, self.rows.get(&key)?).ok()?;
+        datanode_at(&row.address)
     }
 
     /// Every name with its inode, as the reference has it.

@@ -39,6 +39,10 @@ pub enum Broken {
     NoQuarantine,
     /// Clients trust leases from the arrival of any message.
     TrustOnArrival,
+    /// The trash is as old as the durable age, which is ahead.
+    HastyTrash,
+    /// The log is trimmed up to the newest record, whatever checkpoints there are.
+    EarlyTrim,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +131,7 @@ impl World {
         let mut random = Random::new(options.seed);
         let embedded = random.chance(250);
         let coordinators = if embedded { 1 } else { 2 + random.index(2) };
-        let (datanodes, clients) = (4, 3);
+        let (datanodes, clients) = (5, 3);
         let mut world = World {
             options,
             now: 0,
@@ -162,6 +166,7 @@ impl World {
         for party in parties.collect::<Vec<_>>() {
             world.start(party);
         }
+        world.one_comes_later();
         world.processes.insert(
             Party::Log,
             Process {
@@ -376,6 +381,7 @@ impl World {
         }
         if let Some(reply) = self.log.serve(self.now, from, &request) {
             self.appended(from, &request, &reply);
+            self.check_trimmed(&request, &reply);
             self.send(Party::Log, envelope.from, Message::LogReply(number, reply));
         }
     }

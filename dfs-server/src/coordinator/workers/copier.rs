@@ -77,7 +77,7 @@ impl Copier {
         if self.has_good(&target.row.address, chunk, &row).await {
             return Copied::There(u64::from(row.len));
         }
-        for source in self.sources(status, set, node, chunk, &lacking) {
+        for source in sources(status, set, (chunk, node), &lacking, |node| self.busy(node)) {
             let Some(from) = status.nodes.get(&source) else {
                 continue;
             };
@@ -139,41 +139,13 @@ impl Copier {
         self.handle.own(op).await.is_ok()
     }
 
-    /// Who may have a good copy: members that have everything first, then those that are being filled, then those
-    /// of before; the least busy first in each part.
-    fn sources(
-        &self,
-        status: &Status,
-        set: &SetRow,
-        target: NodeId,
-        chunk: ChunkId,
-        lacking: &BTreeSet<NodeId>,
-    ) -> Vec<NodeId> {
-        let former = set.former.iter().map(|former| former.node);
-        let all = set.members.iter().copied().chain(former);
-        let speaks = |node: &NodeId| {
-            let known = status.nodes.get(node);
-            known.is_some_and(|known| known.alive && known.row.state != NodeState::Removed)
-        };
-        let mut sources: Vec<NodeId> = all
-            .filter(|node| *node != target && !lacking.contains(node) && speaks(node))
-            .collect();
+    /// How many of its slots for giving the node uses.
+    fn busy(&self, node: NodeId) -> usize {
         let slots = self.slots.lock();
-        let busy = |node: NodeId| {
-            let free = slots
-                .get(&(node, Side::Gives))
-                .map_or(SLOTS, |slots| slots.available_permits());
-            SLOTS - free.min(SLOTS)
-        };
-        sources.sort_by_key(|node| {
-            let rank = match (set.members.contains(node), set.is_joining(*node)) {
-                (true, false) => 0,
-                (true, true) => 1,
-                (false, _) => 2,
-            };
-            (rank, busy(*node), (chunk.seq.wrapping_add(u64::from(node.0))) % 7)
-        });
-        sources
+        let free = slots
+            .get(&(node, Side::Gives))
+            .map_or(SLOTS, |slots| slots.available_permits());
+        SLOTS - free.min(SLOTS)
     }
 
     async fn slot(&self, node: NodeId, side: Side) -> Option<OwnedSemaphorePermit> {
@@ -198,14 +170,7 @@ impl Copier {
     }
 
     async fn lacking(&self, chunk: ChunkId) -> Result<BTreeSet<NodeId>, ViewError> {
-        let range = keys::prefix::missing_of(chunk);
-        let found = scan::blocking(&self.handle.store, move |store| {
-            scan::rows(store, &range, usize::MAX, |key, _| match key {
-                Key::Missing { node, .. } => Ok(Some(node)),
-                _ => Ok(None),
-            })
-        });
-        Ok(found.await?.0.into_iter().collect())
+        scan::blocking(&self.handle.store, move |store| lacking(store, chunk)).await
     }
 
     /// Gives an order; a refusal is logged and is for the next round to think about.
@@ -242,6 +207,45 @@ impl Copier {
             }
         }
     }
+}
+
+/// The members that are noted to lack the chunk.
+pub fn lacking(store: &dyn View, chunk: ChunkId) -> Result<BTreeSet<NodeId>, ViewError> {
+    let range = keys::prefix::missing_of(chunk);
+    let (found, _) = scan::rows(store, &range, usize::MAX, |key, _| match key {
+        Key::Missing { node, .. } => Ok(Some(node)),
+        _ => Ok(None),
+    })?;
+    Ok(found.into_iter().collect())
+}
+
+/// Who may have a good copy for the target: members that have everything first, then those that are being filled,
+/// then those of before; the least busy first in each part.
+pub fn sources(
+    status: &Status,
+    set: &SetRow,
+    (chunk, target): (ChunkId, NodeId),
+    lacking: &BTreeSet<NodeId>,
+    busy: impl Fn(NodeId) -> usize,
+) -> Vec<NodeId> {
+    let former = set.former.iter().map(|former| former.node);
+    let all = set.members.iter().copied().chain(former);
+    let speaks = |node: &NodeId| {
+        let known = status.nodes.get(node);
+        known.is_some_and(|known| known.alive && known.row.state != NodeState::Removed)
+    };
+    let mut sources: Vec<NodeId> = all
+        .filter(|node| *node != target && !lacking.contains(node) && speaks(node))
+        .collect();
+    sources.sort_by_cached_key(|node| {
+        let rank = match (set.members.contains(node), set.is_joining(*node)) {
+            (true, false) => 0,
+            (true, true) => 1,
+            (false, _) => 2,
+        };
+        (rank, busy(*node), (chunk.seq.wrapping_add(u64::from(node.0))) % 7)
+    });
+    sources
 }
 
 impl Handle {

@@ -6,8 +6,8 @@ use super::{pause, scan};
 use crate::coordinator::executor::{Order, Status};
 use dfs_core::ids::{ChunkId, NodeId, SetId};
 use dfs_core::keys::{self, Key};
-use dfs_core::rows::{ChunkRow, Joining, PlanKind};
-use dfs_core::view::ViewError;
+use dfs_core::rows::{Joining, PlanKind};
+use dfs_core::view::{View, ViewError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,7 @@ pub async fn run(copier: Arc<Copier>) {
 }
 
 /// The members that join, those of sets with the fewest living holders first, levelling last.
-fn most_endangered_first(status: &Status) -> Vec<(SetId, Joining)> {
+pub fn most_endangered_first(status: &Status) -> Vec<(SetId, Joining)> {
     let alive = |node: &NodeId| status.nodes.get(node).is_some_and(|node| node.alive);
     let mut found = Vec::new();
     for (id, set) in &status.sets {
@@ -83,25 +83,13 @@ async fn page(copier: &Arc<Copier>, status: &Arc<Status>, set: SetId, joining: J
     if !copier.caught_up(status).await {
         return;
     }
-    let from = keys::chunk(ChunkId {
-        set,
-        seq: joining.next,
-    });
-    let until = keys::chunk(ChunkId {
-        set,
-        seq: joining.until,
-    });
-    let found = scan::blocking(&copier.handle.store, move |store| chunks(store, (from, until)));
-    let found = match found.await {
+    let found = scan::blocking(&copier.handle.store, move |store| step(store, set, &joining));
+    let (found, next) = match found.await {
         Ok(found) => found,
         Err(error) => {
             tracing::error!(%error, set = set.0, "the chunks of a set cannot be read");
             return;
         }
-    };
-    let next = match found.last() {
-        Some((last, _)) if found.len() >= PAGE => last.seq + 1,
-        _ => joining.until,
     };
     let Some((chunks, bytes)) = copy_all(copier, status, joining.node, &found).await else {
         return;
@@ -124,15 +112,29 @@ async fn page(copier: &Arc<Copier>, status: &Arc<Status>, set: SetId, joining: J
     }
 }
 
-fn chunks(
-    store: &crate::coordinator::state::Store,
-    range: keys::KeyRange,
-) -> Result<Vec<(ChunkId, u32)>, ViewError> {
-    let rows = scan::rows(store, &range, PAGE, |key, value| match key {
-        Key::Chunk(id) => ChunkRow::decode(&keys::chunk(id), value).map(|row| Some((id, row.len))),
+/// The chunks of one step, and where the cursor is when they are seen to.
+pub fn step(store: &dyn View, set: SetId, joining: &Joining) -> Result<(Vec<ChunkId>, u64), ViewError> {
+    let key = |seq| keys::chunk(ChunkId { set, seq });
+    let range = (key(joining.next), key(joining.until));
+    let (found, _) = scan::rows(store, &range, PAGE, |key, _| match key {
+        Key::Chunk(id) => Ok(Some(id)),
         _ => Ok(None),
-    });
-    Ok(rows?.0)
+    })?;
+    let next = match found.last() {
+        Some(last) if found.len() >= PAGE => last.seq + 1,
+        _ => joining.until,
+    };
+    Ok((found, next))
+}
+
+/// Whether anything is noted as missing at the member.
+pub fn lacks_any(store: &dyn View, set: SetId, node: NodeId) -> Result<bool, ViewError> {
+    let range = keys::prefix::missing_in(set);
+    let (lacks, _) = scan::rows(store, &range, 1, |key, _| match key {
+        Key::Missing { node: lacking, .. } if lacking == node => Ok(Some(())),
+        _ => Ok(None),
+    })?;
+    Ok(!lacks.is_empty())
 }
 
 /// Copies made and their bytes; what could not be copied is noted as missing, for repair. `None` when that was
@@ -141,10 +143,10 @@ async fn copy_all(
     copier: &Arc<Copier>,
     status: &Arc<Status>,
     node: NodeId,
-    found: &[(ChunkId, u32)],
+    found: &[ChunkId],
 ) -> Option<(u64, u64)> {
     let mut running = JoinSet::new();
-    for (chunk, _) in found {
+    for chunk in found {
         let (copier, status, chunk) = (copier.clone(), status.clone(), *chunk);
         running.spawn(async move {
             match copier.copy(&status, chunk, node).await {
@@ -172,16 +174,10 @@ async fn finish(copier: &Copier, set: SetId, node: NodeId) {
     if !copier.caught_up(&status).await {
         return;
     }
-    let range = keys::prefix::missing_in(set);
-    let lacks = scan::blocking(&copier.handle.store, move |store| {
-        scan::rows(store, &range, 1, |key, _| match key {
-            Key::Missing { node: lacking, .. } if lacking == node => Ok(Some(())),
-            _ => Ok(None),
-        })
-    });
+    let lacks = scan::blocking(&copier.handle.store, move |store| lacks_any(store, set, node));
     match lacks.await {
-        Ok((lacks, _)) if lacks.is_empty() => drop(copier.order(Order::Finish { set, node }).await),
-        Ok(_) => tracing::debug!(set = set.0, %node, "the last copies wait for repair"),
+        Ok(false) => drop(copier.order(Order::Finish { set, node }).await),
+        Ok(true) => tracing::debug!(set = set.0, %node, "the last copies wait for repair"),
         Err(error) => tracing::error!(%error, "the list of missing copies cannot be read"),
     }
 }

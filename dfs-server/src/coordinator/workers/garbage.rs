@@ -26,13 +26,15 @@ const BACKOFF: Duration = Duration::from_secs(2);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
 /// Since when, by the monotonic clock, this reign has known each chunk of the garbage list.
-type Seen = BTreeMap<ChunkId, Instant>;
+pub type Seen = BTreeMap<ChunkId, Instant>;
+/// The members that have deleted each chunk.
+pub type Confirmed = BTreeMap<ChunkId, BTreeSet<NodeId>>;
 
 /// What is known beyond the durable rows; a restart only repeats deletions and waits again.
 #[derive(Default)]
 struct Progress {
     seen: Seen,
-    confirmed: BTreeMap<ChunkId, BTreeSet<NodeId>>,
+    confirmed: Confirmed,
     backoff: BTreeMap<NodeId, (Instant, Duration)>,
     after: Option<Vec<u8>>,
 }
@@ -87,22 +89,7 @@ async fn round(
         if node.row.state == NodeState::Removed || !node.alive || waits {
             continue;
         }
-        let mine: Vec<ChunkId> = due
-            .iter()
-            .copied()
-            .filter(|chunk| {
-                status
-                    .sets
-                    .get(&chunk.set)
-                    .is_some_and(|set| set.members.contains(id))
-            })
-            .filter(|chunk| {
-                !progress
-                    .confirmed
-                    .get(chunk)
-                    .is_some_and(|nodes| nodes.contains(id))
-            })
-            .collect();
+        let mine = left_at(status, &due, &progress.confirmed, *id);
         for part in mine.chunks(DELETE_MAX) {
             delete(datanodes, *id, &node.row.address, part, progress).await;
         }
@@ -110,8 +97,39 @@ async fn round(
     forget(handle, status, &due, progress).await
 }
 
+/// Those of the chunks that this member is still to delete.
+pub fn left_at(
+    status: &Status,
+    due: &BTreeSet<ChunkId>,
+    confirmed: &Confirmed,
+    node: NodeId,
+) -> Vec<ChunkId> {
+    let member = |chunk: &ChunkId| {
+        let set = status.sets.get(&chunk.set);
+        set.is_some_and(|set| set.members.contains(&node))
+    };
+    let done = |chunk: &ChunkId| confirmed.get(chunk).is_some_and(|nodes| nodes.contains(&node));
+    let left = due.iter().filter(|chunk| member(chunk) && !done(chunk));
+    left.copied().collect()
+}
+
+/// Those of the chunks that no member has any more.
+pub fn gone(status: &Status, due: &BTreeSet<ChunkId>, confirmed: &Confirmed) -> Vec<ChunkId> {
+    let removed = |node: &NodeId| {
+        let known = status.nodes.get(node);
+        known.is_some_and(|node| node.row.state == NodeState::Removed)
+    };
+    let gone = |chunk: &&ChunkId| {
+        let nodes = confirmed.get(chunk);
+        let done = |node: &NodeId| removed(node) || nodes.is_some_and(|nodes| nodes.contains(node));
+        let set = status.sets.get(&chunk.set);
+        set.is_some_and(|set| set.members.iter().all(done))
+    };
+    due.iter().filter(gone).copied().collect()
+}
+
 /// Chunks whose quarantine is over. One that has a row again is in use: never touched.
-fn due(
+pub fn due(
     store: &dyn View,
     range: &keys::KeyRange,
     seen: &mut Seen,
@@ -178,26 +196,7 @@ async fn forget(
     due: &BTreeSet<ChunkId>,
     progress: &mut Progress,
 ) -> Result<(), FsError> {
-    let removed = |node: &NodeId| {
-        status
-            .nodes
-            .get(node)
-            .is_some_and(|node| node.row.state == NodeState::Removed)
-    };
-    let gone: Vec<ChunkId> = due
-        .iter()
-        .copied()
-        .filter(|chunk| {
-            let Some(set) = status.sets.get(&chunk.set) else {
-                return false;
-            };
-            let confirmed = progress.confirmed.get(chunk);
-            set.members
-                .iter()
-                .all(|node| removed(node) || confirmed.is_some_and(|nodes| nodes.contains(node)))
-        })
-        .collect();
-    for part in gone.chunks(DELETE_MAX) {
+    for part in gone(status, due, &progress.confirmed).chunks(DELETE_MAX) {
         handle
             .own(Op::ForgetGarbage {
                 chunks: part.to_vec(),

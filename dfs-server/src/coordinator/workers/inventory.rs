@@ -5,7 +5,6 @@ use super::datanodes::{DELETE_MAX, Datanodes};
 use super::{pause, repair, scan};
 use crate::coordinator::Handle;
 use crate::coordinator::executor::Status;
-use crate::coordinator::state::Store;
 use dfs_core::ids::{ChunkId, NodeId, SetId};
 use dfs_core::keys::{self, Key};
 use dfs_core::rows::{CounterRow, RangeRow};
@@ -16,13 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 type Unknown = BTreeMap<NodeId, BTreeSet<ChunkId>>;
 
 /// What the metadata says of a node's sets at one moment.
-struct Known {
+pub struct Known {
     /// Chunks with a row, a place in the garbage list, or a note that this node lacks them.
     chunks: BTreeSet<ChunkId>,
     noted: BTreeSet<ChunkId>,
     garbage: BTreeSet<ChunkId>,
     /// Ranges leased to sessions that live: anything in them may still be committed.
-    leased: Vec<(SetId, u64, u64)>,
+    pub leased: Vec<(SetId, u64, u64)>,
     /// The next sequence number of each set: what is at or above it was never given out by this volume.
     next: BTreeMap<SetId, u64>,
 }
@@ -62,7 +61,13 @@ async fn compare(
     let Some(figures) = status.nodes.get(&node) else {
         return Ok(());
     };
-    let read = |sets: Vec<SetId>| scan::blocking(&handle.store, move |store| known(store, &sets, node));
+    let read = |sets: Vec<SetId>| {
+        scan::blocking(&handle.store, move |store| {
+            let moment = store.moment();
+            let moment = moment.map_err(|error| ViewError::Store(error.to_string()))?;
+            known(&moment, &sets, node)
+        })
+    };
     let before = read(sets.clone()).await.map_err(|error| error.to_string())?;
     let held = datanodes
         .list(&figures.row.address)
@@ -70,13 +75,8 @@ async fn compare(
         .map_err(|status| status.to_string())?;
     // What was held is judged by what is known after: a commit or a range in between counts.
     let after = read(sets).await.map_err(|error| error.to_string())?;
-    let now: BTreeSet<ChunkId> = held
-        .keys()
-        .copied()
-        .filter(|id| is_unknown(&after, *id))
-        .collect();
-    let earlier = unknown.insert(node, now.clone()).unwrap_or_default();
-    let doomed: Vec<ChunkId> = now.intersection(&earlier).copied().collect();
+    let held = held.keys().copied().collect();
+    let Found { doomed, absent } = judge((&before, &after), &held, unknown.entry(node).or_default());
     for part in doomed.chunks(DELETE_MAX) {
         let failures = datanodes
             .delete(&figures.row.address, part)
@@ -84,17 +84,41 @@ async fn compare(
             .map_err(|error| error.to_string())?;
         tracing::info!(%node, chunks = part.len(), failed = failures.len(), "chunks that nobody can use were deleted");
     }
-    let absent = before
-        .chunks
-        .iter()
-        .filter(|id| !held.contains_key(id) && after.chunks.contains(id) && !after.noted.contains(id));
-    for chunk in absent.copied().collect::<Vec<_>>() {
+    for chunk in absent {
         // The node itself is asked once more before anything is noted.
         repair::look(handle, datanodes, chunk, node)
             .await
             .map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+/// What a look has found.
+pub struct Found {
+    /// Chunks that nobody can use, now and at the look before.
+    pub doomed: Vec<ChunkId>,
+    /// Chunks that the node should hold and does not.
+    pub absent: Vec<ChunkId>,
+}
+
+/// Compares what the node holds with what was known before and after it was asked; `unknown` is what was unknown at
+/// the last look, and becomes that of this one.
+pub fn judge(
+    (before, after): (&Known, &Known),
+    held: &BTreeSet<ChunkId>,
+    unknown: &mut BTreeSet<ChunkId>,
+) -> Found {
+    let now: BTreeSet<ChunkId> = held.iter().copied().filter(|id| is_unknown(after, *id)).collect();
+    let earlier = std::mem::replace(unknown, now);
+    let doomed = unknown.intersection(&earlier).copied().collect();
+    let absent = before
+        .chunks
+        .iter()
+        .filter(|id| !held.contains(id) && after.chunks.contains(id) && !after.noted.contains(id));
+    Found {
+        doomed,
+        absent: absent.copied().collect(),
+    }
 }
 
 /// Nobody refers to it, nobody is to delete it by other means, and nobody can commit it any more.
@@ -107,10 +131,8 @@ fn is_unknown(known: &Known, id: ChunkId) -> bool {
     given_out && !leased && !known.chunks.contains(&id) && !known.garbage.contains(&id)
 }
 
-fn known(store: &Store, sets: &[SetId], node: NodeId) -> Result<Known, ViewError> {
-    let moment = store
-        .moment()
-        .map_err(|error| ViewError::Store(error.to_string()))?;
+/// `moment` does not change while it is read.
+pub fn known(moment: &dyn View, sets: &[SetId], node: NodeId) -> Result<Known, ViewError> {
     let mut found = Known {
         chunks: BTreeSet::new(),
         noted: BTreeSet::new(),
@@ -122,7 +144,7 @@ fn known(store: &Store, sets: &[SetId], node: NodeId) -> Result<Known, ViewError
         let chunk = |key, _: &[u8]| Ok(if let Key::Chunk(id) = key { Some(id) } else { None });
         found
             .chunks
-            .extend(scan::rows(&moment, &keys::prefix::chunks_of(*set), usize::MAX, chunk)?.0);
+            .extend(scan::rows(moment, &keys::prefix::chunks_of(*set), usize::MAX, chunk)?.0);
         let key = keys::chunk_seq(*set);
         if let Some(value) = moment.get(&key)? {
             found.next.insert(*set, CounterRow::decode(&key, &value)?.value);
@@ -137,7 +159,7 @@ fn known(store: &Store, sets: &[SetId], node: NodeId) -> Result<Known, ViewError
     };
     found
         .garbage
-        .extend(scan::rows(&moment, &keys::prefix::garbage(), usize::MAX, garbage)?.0);
+        .extend(scan::rows(moment, &keys::prefix::garbage(), usize::MAX, garbage)?.0);
     let noted = |key, _: &[u8]| {
         Ok(match key {
             Key::Missing { chunk, node: lacking } if lacking == node => Some(chunk),
@@ -146,7 +168,7 @@ fn known(store: &Store, sets: &[SetId], node: NodeId) -> Result<Known, ViewError
     };
     found
         .noted
-        .extend(scan::rows(&moment, &keys::prefix::missing(), usize::MAX, noted)?.0);
+        .extend(scan::rows(moment, &keys::prefix::missing(), usize::MAX, noted)?.0);
     let ranges = |key, value: &[u8]| {
         let Key::Range { set, first, .. } = key else {
             return Ok(None);
@@ -157,6 +179,6 @@ fn known(store: &Store, sets: &[SetId], node: NodeId) -> Result<Known, ViewError
             first + u64::from(RangeRow::decode(&[], value)?.count),
         )))
     };
-    found.leased = scan::rows(&moment, &keys::prefix::ranges(), usize::MAX, ranges)?.0;
+    found.leased = scan::rows(moment, &keys::prefix::ranges(), usize::MAX, ranges)?.0;
     Ok(found)
 }

@@ -19,9 +19,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// A place that could not be cleared is looked at again after this.
 const RETRY: Duration = Duration::from_secs(10);
 
-type Place = (SetId, NodeId);
+pub type Place = (SetId, NodeId);
 /// When this reign first saw each place that was left, with the time in its row: one who leaves again waits again.
-type Seen = BTreeMap<(Place, Timestamp), Instant>;
+pub type Seen = BTreeMap<(Place, Timestamp), Instant>;
 
 pub async fn run(copier: Arc<Copier>) {
     let mut put_off: BTreeMap<Place, Instant> = BTreeMap::new();
@@ -32,7 +32,9 @@ pub async fn run(copier: Arc<Copier>) {
             return;
         };
         put_off.retain(|_, until| *until > Instant::now());
-        for (set, node) in due(&copier, &status, &mut seen) {
+        let settings = &copier.handle.settings;
+        let delay = settings.gc_delay.max(settings.lease_term);
+        for (set, node) in due(&status, &mut seen, (Instant::now(), delay)) {
             if put_off.contains_key(&(set, node)) {
                 continue;
             }
@@ -49,20 +51,18 @@ pub async fn run(copier: Arc<Copier>) {
 }
 
 /// Former members that can be asked and whose delay is over.
-fn due(copier: &Copier, status: &Status, seen: &mut Seen) -> Vec<Place> {
-    let settings = &copier.handle.settings;
-    let delay = settings.gc_delay.max(settings.lease_term);
+pub fn due(status: &Status, seen: &mut Seen, (now, delay): (Instant, Duration)) -> Vec<Place> {
     let alive = |node: NodeId| status.nodes.get(&node).is_some_and(|node| node.alive);
     let places = status.sets.iter().flat_map(|(id, set)| {
         let former = set.former.iter();
         former.map(|former| ((*id, former.node), former.since))
     });
     *seen = places
-        .map(|place| (place, seen.get(&place).copied().unwrap_or_else(Instant::now)))
+        .map(|place| (place, seen.get(&place).copied().unwrap_or(now)))
         .collect();
     let ready = seen
         .iter()
-        .filter(|((place, _), since)| since.elapsed() >= delay && alive(place.1));
+        .filter(|((place, _), since)| now.duration_since(**since) >= delay && alive(place.1));
     ready.map(|((place, _), _)| *place).collect()
 }
 
@@ -98,7 +98,7 @@ async fn clear(copier: &Copier, status: &Status, set: SetId, node: NodeId) -> Re
 }
 
 /// The chunks that do not lack copies elsewhere.
-fn unneeded(store: &crate::coordinator::state::Store, held: Vec<ChunkId>) -> Result<Vec<ChunkId>, ViewError> {
+pub fn unneeded(store: &dyn View, held: Vec<ChunkId>) -> Result<Vec<ChunkId>, ViewError> {
     let mut sure = Vec::with_capacity(held.len());
     for id in held {
         let key = keys::chunk(id);

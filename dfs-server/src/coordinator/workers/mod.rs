@@ -4,20 +4,20 @@
 
 mod census;
 mod cleaner;
-mod copier;
+pub(super) mod copier;
 mod datanodes;
-mod fill;
-mod garbage;
-mod inventory;
-mod leftovers;
+pub(super) mod fill;
+pub(super) mod garbage;
+pub(super) mod inventory;
+pub(super) mod leftovers;
 mod moves;
-mod planner;
+pub(super) mod planner;
 mod purge;
 mod quotas;
-mod repair;
-mod scan;
-mod survey;
-mod trash;
+pub(super) mod repair;
+pub(super) mod scan;
+pub(super) mod survey;
+pub(super) mod trash;
 
 use super::Handle;
 use super::executor::{Event, Outcome, Status};

@@ -3,9 +3,9 @@
 
 use super::copier::Copier;
 use super::{pause, survey};
-use crate::coordinator::care::picture;
+use crate::coordinator::care::{Survey, picture};
 use crate::coordinator::executor::{Order, Status};
-use dfs_core::plan::{self, Step};
+use dfs_core::plan::{self, Step, Stuck};
 use dfs_core::rows::{NodeState, PlanKind, PlanState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// Levelling moves under way at a time: each changes the figures that the next one is chosen by.
 const LEVEL_AT_ONCE: usize = 4;
 /// After a change of members the nodes' own figures need some beats to follow.
-const FIGURES_SETTLE: Duration = Duration::from_secs(3);
+pub const FIGURES_SETTLE: Duration = Duration::from_secs(3);
 /// A survey reads every chunk's row: it takes at most this part of the time.
 const SURVEY_PART: u32 = 20;
 const SURVEY_LEAST: Duration = Duration::from_secs(2);
@@ -45,11 +45,7 @@ pub async fn run(copier: Arc<Copier>) {
             lost.set(found.lost);
             next_survey = Instant::now() + (begun.elapsed() * SURVEY_PART).max(SURVEY_LEAST);
         }
-        let sum: u64 = status
-            .sets
-            .values()
-            .map(|set| set.epoch + set.former.len() as u64)
-            .sum();
+        let sum = changes(&status);
         if sum != epochs {
             (epochs, changed) = (sum, Instant::now());
         }
@@ -58,28 +54,44 @@ pub async fn run(copier: Arc<Copier>) {
 }
 
 async fn round(copier: &Copier, status: &Status, settled: bool) {
-    let picture = picture(status, &copier.handle.care.survey());
-    let (steps, stuck) = plan::evacuate(&picture);
+    let (orders, stuck) = decide(status, &copier.handle.care.survey(), settled);
     copier.handle.care.set_stuck(stuck);
-    let quiet = steps.is_empty();
-    for step in steps {
-        let order = match step {
-            Step::Move(step) => Order::Begin(step),
-            Step::Abandon { set, node } => Order::Abandon { set, node },
-        };
+    for order in orders {
         copier.order(order).await;
     }
+}
+
+/// What is to be ordered now, and the places that nobody can take. `settled`: the nodes' figures have followed the
+/// last change of members.
+pub fn decide(status: &Status, survey: &Survey, settled: bool) -> (Vec<Order>, Vec<Stuck>) {
+    let picture = picture(status, survey);
+    let (steps, stuck) = plan::evacuate(&picture);
+    let quiet = steps.is_empty();
+    let order = |step| match step {
+        Step::Move(step) => Order::Begin(step),
+        Step::Abandon { set, node } => Order::Abandon { set, node },
+    };
+    let mut orders: Vec<Order> = steps.into_iter().map(order).collect();
     let under_way: usize = status.sets.values().map(|set| set.joining.len()).sum();
     let mut levelled = under_way == 0 && settled;
     if quiet && settled && under_way < LEVEL_AT_ONCE && may_level(status) {
-        for step in plan::level(&picture, LEVEL_AT_ONCE - under_way) {
-            levelled = false;
-            copier.order(Order::Begin(step)).await;
-        }
+        let moves = plan::level(&picture, LEVEL_AT_ONCE - under_way);
+        levelled &= moves.is_empty();
+        orders.extend(moves.into_iter().map(Order::Begin));
     }
     if status.plans.values().any(|plan| plan.state == PlanState::Running) {
-        copier.order(Order::Settle { levelled }).await;
+        orders.push(Order::Settle { levelled });
     }
+    (orders, stuck)
+}
+
+/// Differs when members have changed.
+pub fn changes(status: &Status) -> u64 {
+    let changes = status
+        .sets
+        .values()
+        .map(|set| set.epoch + set.former.len() as u64);
+    changes.sum()
 }
 
 /// Levelling that an operator has given up begins again when he says so, or when nodes have come since.

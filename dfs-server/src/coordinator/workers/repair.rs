@@ -24,11 +24,11 @@ const WINDOW: usize = 65_536;
 /// Copies restored in one round, before others may be more endangered.
 const ROUND: usize = 256;
 /// A copy that could not be restored is tried again after this.
-const RETRY: Duration = Duration::from_secs(10);
+pub const RETRY: Duration = Duration::from_secs(10);
 /// Most failures remembered; beyond it all are tried again.
 const FAILURES_MAX: usize = 65_536;
 
-type Missing = (ChunkId, NodeId);
+pub type Missing = (ChunkId, NodeId);
 
 pub async fn run(copier: Arc<Copier>, mut reports: mpsc::Receiver<Missing>) {
     let mut failures: HashMap<Missing, Instant> = HashMap::new();
@@ -72,7 +72,7 @@ pub async fn run(copier: Arc<Copier>, mut reports: mpsc::Receiver<Missing>) {
 
 /// The copies to restore now, those of chunks with the fewest good copies first; and the notes about nodes that are
 /// no members.
-fn most_endangered(
+pub fn most_endangered(
     sets: &BTreeMap<SetId, SetRow>,
     alive: &dyn Fn(NodeId) -> bool,
     missing: &[Missing],

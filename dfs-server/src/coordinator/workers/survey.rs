@@ -4,36 +4,41 @@ use super::copier::Copier;
 use super::scan;
 use crate::coordinator::care::Survey;
 use crate::coordinator::executor::Status;
-use crate::coordinator::state::Store;
 use dfs_core::ids::{ChunkId, NodeId, SetId};
 use dfs_core::keys::{self, Key};
 use dfs_core::rows::{ChunkRow, NodeState, SetRow};
-use dfs_core::view::ViewError;
+use dfs_core::view::{View, ViewError};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows read in one go; the store is asked again after each, so that no long snapshot is held.
 const PAGE: usize = 16_384;
 
 /// What must be known of sets and nodes to judge a chunk.
-struct Known {
+pub struct Known {
     sets: BTreeMap<SetId, SetRow>,
     dead: BTreeSet<NodeId>,
 }
 
+impl Known {
+    pub fn of(status: &Status) -> Known {
+        let gone = |state: NodeState| matches!(state, NodeState::Dead | NodeState::Removed);
+        let dead = status.nodes.iter().filter(|(_, node)| gone(node.row.state));
+        Known {
+            sets: status.sets.clone(),
+            dead: dead.map(|(id, _)| *id).collect(),
+        }
+    }
+}
+
 pub async fn survey(copier: &Copier, status: &Status) {
-    let gone = |state: NodeState| matches!(state, NodeState::Dead | NodeState::Removed);
-    let dead = status.nodes.iter().filter(|(_, node)| gone(node.row.state));
-    let known = Known {
-        sets: status.sets.clone(),
-        dead: dead.map(|(id, _)| *id).collect(),
-    };
+    let known = Known::of(status);
     match scan::blocking(&copier.handle.store, move |store| look(store, &known)).await {
         Ok(found) => copier.handle.care.set_survey(found),
         Err(error) => tracing::error!(%error, "the chunks could not be summed up"),
     }
 }
 
-fn look(store: &Store, known: &Known) -> Result<Survey, ViewError> {
+pub fn look(store: &dyn View, known: &Known) -> Result<Survey, ViewError> {
     let mut found = Survey::default();
     let mut range = keys::prefix::chunks();
     loop {
@@ -56,7 +61,7 @@ fn look(store: &Store, known: &Known) -> Result<Survey, ViewError> {
 
 /// Counts a chunk that lacks copies at members that should have it.
 fn judge(
-    store: &Store,
+    store: &dyn View,
     known: &Known,
     id: ChunkId,
     row: &ChunkRow,

@@ -29,21 +29,21 @@ const AHEAD: std::ops::RangeInclusive<u64> = 4..=60;
 
 /// The trash's age as this reign counts it: never more than what was durable all the while since the last look, so
 /// that nothing that came meanwhile has an age from the past.
-struct Count {
+pub struct Count {
     age: Duration,
     looked: Instant,
 }
 
 impl Count {
     /// The last leader was behind the durable age by no more than the most.
-    fn begin(durable: u64, now: Instant) -> Count {
+    pub fn begin(durable: u64, now: Instant) -> Count {
         Count {
             age: Duration::from_secs(durable.saturating_sub(*AHEAD.end())),
             looked: now,
         }
     }
 
-    fn look(&mut self, durable: u64, now: Instant) -> u64 {
+    pub fn look(&mut self, durable: u64, now: Instant) -> u64 {
         let age = self.age + now.duration_since(self.looked);
         self.age = age.min(Duration::from_secs(durable));
         self.looked = now;
@@ -51,7 +51,7 @@ impl Count {
     }
 
     /// What is to be durable now, if that must change.
-    fn write(&self, durable: u64, retention: u64) -> Option<u64> {
+    pub fn write(&self, durable: u64, retention: u64) -> Option<u64> {
         let ahead = (retention / AHEAD_PART).clamp(*AHEAD.start(), *AHEAD.end());
         let age = self.age.as_secs();
         (durable < age + ahead / 2).then_some(age + ahead)
@@ -60,20 +60,20 @@ impl Count {
 
 /// What a round found.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Found {
+pub struct Found {
     /// Older than the retention.
-    old: Vec<Ino>,
+    pub old: Vec<Ino>,
     /// Where the next round goes on.
     next: Option<Vec<u8>>,
     /// For the lack of space: until when what was removed goes.
     scarce: Option<Timestamp>,
-    any: bool,
+    pub any: bool,
 }
 
 #[derive(Clone, Copy)]
-struct Settings {
-    retention: u64,
-    durable: u64,
+pub struct Settings {
+    pub retention: u64,
+    pub durable: u64,
 }
 
 pub async fn run(handle: Handle) {
@@ -146,7 +146,7 @@ fn unreadable(error: &ViewError) -> FsError {
     FsError::Io
 }
 
-fn settings(view: &dyn View) -> Result<Settings, ViewError> {
+pub fn settings(view: &dyn View) -> Result<Settings, ViewError> {
     let value = |name: &[u8]| {
         let key = keys::setting(name);
         let row = view.get(&key)?;
@@ -159,7 +159,7 @@ fn settings(view: &dyn View) -> Result<Settings, ViewError> {
 }
 
 /// What came at this age or before is to go; without a retention that is all.
-fn limit((retention, age): (u64, u64)) -> Option<u64> {
+pub fn limit((retention, age): (u64, u64)) -> Option<u64> {
     match retention {
         0 => Some(u64::MAX),
         _ => age.checked_sub(retention),
@@ -171,7 +171,7 @@ fn shortage(usage: &VolumeUsage) -> u64 {
     (usage.total_bytes / SCARCE).saturating_sub(usage.available_bytes)
 }
 
-fn due(view: &dyn View, from: Option<Vec<u8>>, need: u64, ages: (u64, u64)) -> Result<Found, ViewError> {
+pub fn due(view: &dyn View, from: Option<Vec<u8>>, need: u64, ages: (u64, u64)) -> Result<Found, ViewError> {
     let read = |key: Key, value: &[u8]| match key {
         Key::Trash { since, ino } => {
             let row = TrashRow::decode(&keys::trash(since, ino), value)?;

@@ -67,7 +67,7 @@ impl World {
         if unlock {
             // Of another thread's lock, too, that was granted in between.
             self.clients[own].locks.remove(&ino);
-        } else if granted {
+        } else if granted && !self.clients[own].unlocks(ino, number) {
             self.clients[own].locks.insert(ino);
             self.check_locks(ino);
         }
@@ -238,20 +238,30 @@ impl World {
             self.clients[own].inodes.remove(&ino);
             return;
         }
-        let inode = self.clients[own].inode(ino);
         if orphan {
-            inode.orphan = true;
-        }
-        if orphan && !inode.open {
-            self.release(own, ino);
+            self.clients[own].inode(ino).orphan = true;
         }
     }
 
-    /// The inode is held here no more.
-    pub fn release(&mut self, own: usize, ino: Ino) {
-        // Nobody can come to it any more: what is dirty of it is of no use.
-        self.clients[own].inodes.remove(&ino);
-        self.call_op(own, Op::Release { inos: vec![ino] }, Purpose::Nobody);
+    /// Releases removed inodes that nobody here uses any more: no handle, and no thread that is busy with one, for
+    /// the kernel forgets an inode only when none of its calls on it is under way.
+    pub fn release_orphans(&mut self, own: usize) {
+        let client = &mut self.clients[own];
+        let threads = &client.threads;
+        let used = |ino: Ino| threads.iter().any(|thread| thread.works_on(ino));
+        let due = client
+            .inodes
+            .iter()
+            .filter(|(_, inode)| inode.orphan && !inode.open);
+        let due: Vec<Ino> = due.map(|(ino, _)| *ino).filter(|ino| !used(*ino)).collect();
+        for ino in &due {
+            // Nobody can come to it any more: what is dirty of it is of no use.
+            client.inodes.remove(ino);
+            client.files.retain(|file| file != ino);
+        }
+        if !due.is_empty() {
+            self.call_op(own, Op::Release { inos: due }, Purpose::Nobody);
+        }
     }
 
     /// Gives back what was recalled and is flushed.

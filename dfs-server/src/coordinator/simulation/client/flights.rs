@@ -147,7 +147,7 @@ impl World {
         };
         let now = self.now;
         let members = self.clients[own]
-            .sets
+            .writers
             .get(&chunk.set)
             .cloned()
             .unwrap_or_default();
@@ -292,7 +292,12 @@ impl World {
             return;
         };
         match outcome {
-            Err(FsError::NoSpace | FsError::TimedOut | FsError::WouldBlock) => {
+            // Nobody who has it is a member of its set any more: it is written anew.
+            Err(FsError::WouldBlock) => {
+                flight.stage = Stage::Sealed(now + RETRY);
+                return;
+            }
+            Err(FsError::NoSpace | FsError::TimedOut) => {
                 flight.stage = Stage::Stored(new.clone(), now + RETRY);
                 return;
             }

@@ -3,6 +3,7 @@
 //! chunks, uploaded, committed. It shares none of its code.
 
 mod caches;
+mod choice;
 mod fetch;
 mod flights;
 mod session;
@@ -13,13 +14,15 @@ use super::truth::Cell;
 use super::world::{MS, Party, Time, World};
 use dfs_core::error::FsResult;
 use dfs_core::ids::{ChunkId, Ino, NodeId, SetId};
-use dfs_core::lock::Lock;
+use dfs_core::lock::{Lock, LockType};
 use dfs_core::op::{Op, Reply};
 use dfs_core::types::{Extent, LeaseMode};
 use dfs_proto::convert::LockAction;
 use flights::Flight;
 use std::collections::{BTreeMap, BTreeSet};
 use tasks::Thread;
+
+pub use choice::any_name;
 
 pub const THREADS: usize = 2;
 const TURN: Time = 40 * MS;
@@ -89,6 +92,8 @@ pub struct Client {
     inodes: BTreeMap<Ino, Inode>,
     nodes: BTreeMap<NodeId, usize>,
     sets: BTreeMap<SetId, Vec<NodeId>>,
+    /// Those of each set's members that new chunks are written to.
+    writers: BTreeMap<SetId, Vec<NodeId>>,
     stock: Vec<(SetId, u64, u64)>,
     recalls: Vec<Recall>,
     flights: BTreeMap<u64, Flight>,
@@ -130,6 +135,13 @@ impl Client {
         self.inodes.get(&ino).is_some_and(|inode| !inode.dirty.is_empty()) || self.in_flight(ino)
     }
 
+    /// Whether another thread lets the lock go that this call was granted: the answer to that comes behind.
+    fn unlocks(&self, ino: Ino, granted: u64) -> bool {
+        self.pending.range(granted + 1..).any(|(_, pending)| {
+            matches!(&pending.body, Body::Lock(lock, _) if lock.ino == ino && lock.typ == LockType::Unlock)
+        })
+    }
+
     /// Nothing of it waits for anything.
     pub fn unfinished(&self) -> Option<String> {
         let busy = self.threads.iter().find_map(Thread::doing);
@@ -164,6 +176,7 @@ impl World {
             for thread in 0..THREADS {
                 self.thread_turn(own, thread);
             }
+            self.release_orphans(own);
         }
         self.check_leases(own);
         self.tick_again(Party::Client(own), TURN);

@@ -242,11 +242,18 @@ impl World {
             .iter()
             .filter_map(|node| Some((NodeId(node.id), datanode_at(&node.address)?)))
             .collect();
-        client.sets = map
-            .sets
-            .iter()
-            .map(|set| (SetId(set.id), set.members.iter().map(|id| NodeId(*id)).collect()))
+        let nodes = |ids: &[u32]| ids.iter().map(|id| NodeId(*id)).collect::<Vec<_>>();
+        let sets = map.sets.iter();
+        client.sets = sets
+            .clone()
+            .map(|set| (SetId(set.id), nodes(&set.members)))
             .collect();
+        let writers = |set: &v1::ReplicaSet| {
+            let mut writers = nodes(&set.members);
+            writers.retain(|node| !set.leaving.contains(&node.0));
+            writers
+        };
+        client.writers = sets.map(|set| (SetId(set.id), writers(set))).collect();
     }
 
     fn recalled(&mut self, own: usize, recall: v1::Recall) {

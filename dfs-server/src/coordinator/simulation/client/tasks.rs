@@ -3,11 +3,11 @@
 
 use super::fetch::Fetch;
 use super::session::write_lock;
-use super::{Body, Purpose};
+use super::{Body, Pending, Purpose};
 use crate::coordinator::simulation::messages::Tag;
 use crate::coordinator::simulation::tally::Check;
 use crate::coordinator::simulation::truth::{BLOCK, Cell};
-use crate::coordinator::simulation::world::{MS, Party, SEC, Time, World};
+use crate::coordinator::simulation::world::{MS, SEC, Time, World};
 use dfs_core::error::FsResult;
 use dfs_core::ids::Ino;
 use dfs_core::lock::{Lock, LockType};
@@ -19,7 +19,6 @@ use dfs_proto::v1::client_message::Message as Up;
 
 /// Blocks of a file.
 pub const FILE_BLOCKS: u64 = 4;
-const NAMES: u64 = 6;
 /// A thread that waits longer gives up, as a caller with a time-out does.
 const PATIENCE: Time = 30 * SEC;
 const LOCK_PATIENCE: Time = 3 * SEC;
@@ -61,6 +60,24 @@ impl Thread {
         self.op == Some(number)
     }
 
+    /// Whether what it does is about this inode.
+    pub fn works_on(&self, ino: Ino) -> bool {
+        match self.task {
+            Some(
+                Task::Stat(file)
+                | Task::Read(file, _)
+                | Task::Write(file, _)
+                | Task::Fsync(file, _)
+                | Task::Truncate(file, _)
+                | Task::Lock(file)
+                | Task::Unlock(file)
+                | Task::Open(file)
+                | Task::Close(file),
+            ) => file == ino,
+            _ => false,
+        }
+    }
+
     pub fn doing(&self) -> Option<String> {
         self.task
             .as_ref()
@@ -78,10 +95,6 @@ impl Thread {
 enum Step {
     Done,
     Wait,
-}
-
-pub fn name(number: u64) -> Vec<u8> {
-    format!("n{number}").into_bytes()
 }
 
 impl World {
@@ -129,56 +142,21 @@ impl World {
         if let (Task::Lock(_), Some(op_id)) = (task, op) {
             self.tell_coordinator(own, Up::CancelLock(v1::CancelLock { op_id }));
         } else {
+            self.abandon(own, op);
             self.clients[own].threads[thread].stop();
         }
         self.clients[own].threads[thread].begun = self.now;
     }
 
-    fn next_task(&mut self, own: usize, thread: usize) -> Option<Task> {
-        if self.calm {
-            return self.last_task(own, thread);
+    /// A question that nobody waits for is forgotten; a change may have been made and is asked for until the end.
+    fn abandon(&mut self, own: usize, op: Option<u64>) {
+        let pending = &mut self.clients[own].pending;
+        let change = |pending: &Pending| matches!(&pending.body, Body::Op(op) if op.is_change());
+        if let Some(op) = op
+            && pending.get(&op).is_some_and(|pending| !change(pending))
+        {
+            pending.remove(&op);
         }
-        let names = [name(self.random.below(NAMES)), name(self.random.below(NAMES))];
-        let [one, two] = names;
-        let files = &self.clients[own].files;
-        let ino = match files.len() {
-            0 => return Some(Task::Create(one)),
-            len => files[self.random.index(len)],
-        };
-        let block = self.random.below(FILE_BLOCKS);
-        Some(match self.random.below(100) {
-            0..=11 => Task::Look(one),
-            12..=19 => Task::Create(one),
-            20..=25 => Task::Unlink(one),
-            26..=30 => Task::Rename(one, two),
-            31..=40 => Task::Stat(ino),
-            41..=58 => Task::Read(ino, block),
-            59..=78 => Task::Write(ino, block),
-            79..=86 => Task::Fsync(ino, None),
-            87..=88 => Task::Truncate(ino, block),
-            89..=91 => Task::Lock(ino),
-            92..=94 => Task::Unlock(ino),
-            95..=97 => Task::Open(ino),
-            _ => Task::Close(ino),
-        })
-    }
-
-    /// Everything is calm: what is held is let go, what is dirty is synced, then everything is read once more.
-    fn last_task(&mut self, own: usize, thread: usize) -> Option<Task> {
-        if thread == 0 {
-            let client = &self.clients[own];
-            if let Some(ino) = client.locks.first() {
-                return Some(Task::Unlock(*ino));
-            }
-            let inodes = &client.inodes;
-            if let Some((ino, _)) = inodes.iter().find(|(_, inode)| inode.open || inode.orphan) {
-                return Some(Task::Close(*ino));
-            }
-            if let Some((ino, _)) = inodes.iter().find(|(_, inode)| !inode.dirty.is_empty()) {
-                return Some(Task::Fsync(*ino, None));
-            }
-        }
-        self.clients[own].threads[thread].finals.pop()
     }
 
     fn step(&mut self, own: usize, thread: usize, task: Task) -> Step {
@@ -214,13 +192,8 @@ impl World {
             }
             Task::Close(ino) => {
                 let lease = self.clients[own].lease(ino);
-                let inode = self.clients[own].inode(ino);
-                inode.open = false;
-                let orphan = inode.orphan;
+                self.clients[own].inode(ino).open = false;
                 self.tell_held(own, ino, lease, false, 0);
-                if orphan {
-                    self.release(own, ino);
-                }
                 Step::Done
             }
             change => match answered {
@@ -351,9 +324,17 @@ impl World {
             }
         };
         let Some(value) = self.value_of(own, thread, &extents, block) else {
-            let tried = self.clients[own].threads[thread].fetch.as_ref();
-            let gives_up = tried.is_some_and(|fetch| fetch.tried > FETCHES_MAX) && !self.calm;
-            return if gives_up { Step::Done } else { Step::Wait };
+            let slot = &mut self.clients[own].threads[thread];
+            if slot.fetch.as_ref().is_none_or(|fetch| fetch.tried <= FETCHES_MAX) {
+                return Step::Wait;
+            }
+            if !self.calm {
+                return Step::Done;
+            }
+            // Nobody has it any more: where the content is now is asked again.
+            (slot.fetch, slot.direct) = (None, None);
+            self.clients[own].inode(ino).extents = None;
+            return Step::Wait;
         };
         self.check_read(own, check, &cell, value, floor);
         Step::Done
@@ -440,15 +421,6 @@ impl World {
             ..AttrChanges::default()
         };
         self.ask(own, thread, Body::Op(Op::SetAttr { ino, changes }))
-    }
-
-    /// Has the client read every name and every block of its files once more.
-    pub fn read_everything(&mut self, own: usize) {
-        let names = (0..NAMES).map(|number| Task::Look(name(number)));
-        let files = self.truth.names().into_values().map(Ino);
-        let blocks = files.flat_map(|ino| (0..FILE_BLOCKS).map(move |block| Task::Read(ino, block)));
-        self.clients[own].threads[1].finals = names.chain(blocks).collect();
-        self.wake(Party::Client(own), 0);
     }
 }
 

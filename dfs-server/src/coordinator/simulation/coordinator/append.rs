@@ -68,8 +68,14 @@ impl World {
         };
         if reign.appending.is_none() {
             let job = reign.jobs.0.lock().pop_front();
-            if let Some(Job::Append(record)) = job {
-                reign.appending = Some(Appending { record, sent: 0 });
+            match job {
+                Some(Job::Append(record)) => reign.appending = Some(Appending { record, sent: 0 }),
+                Some(Job::Trim(up_to)) => {
+                    let revision = reign.revision;
+                    self.ask_log(own, LogRequest::Trim { revision, up_to });
+                    return self.carry(own);
+                }
+                None => {}
             }
         }
         let revision = reign.revision;
@@ -129,9 +135,9 @@ impl World {
         let LogRequest::Append { bytes, index, .. } = request else {
             return;
         };
-        match self.random.below(3) {
+        match self.random.below(4) {
             0 => {}
-            1 if self.embedded && index.0 == self.log.last().0.0 + 1 => {
+            1 | 2 if self.embedded && index.0 == self.log.last().0.0 + 1 => {
                 self.fault(Fault::TornTail);
                 let kept = self.random.index(bytes.len());
                 self.log.tear(bytes, kept);

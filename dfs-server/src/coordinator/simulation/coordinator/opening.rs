@@ -21,7 +21,7 @@ fn settings() -> Settings {
         observer: Default::default(),
         healing: Healing {
             suspect_after: Duration::from_secs(3),
-            dead_after: Duration::from_secs(600),
+            dead_after: Duration::from_secs(8),
         },
     }
 }
@@ -43,18 +43,21 @@ impl World {
         }
     }
 
+    /// Asks for the records that the state lacks.
+    pub(super) fn read_on(&mut self, own: usize, revision: u64) {
+        let from = self.coordinators[own].rows.applied().next();
+        let number = self.ask_log(own, LogRequest::Read { revision, from });
+        self.coordinators[own].asked = Some((number, self.now));
+    }
+
     pub(super) fn read_to_the_end(&mut self, own: usize, records: Vec<Record>) {
         let clocks = self.clocks(self.coordinators[own].skew);
+        self.coordinators[own].replay(&records);
+        self.check_recovered(own);
         let coordinator = &mut self.coordinators[own];
         let Role::Opening(opening) = &mut coordinator.role else {
             return;
         };
-        for record in &records {
-            if record.index == coordinator.rows.applied().next() {
-                coordinator.rows.apply(record);
-                coordinator.last_term = record.term;
-            }
-        }
         let mut last = (coordinator.rows.applied(), coordinator.last_term);
         if last.0 == Index(0) {
             let first = crate::coordinator::recovery::first_record(clocks.wall);

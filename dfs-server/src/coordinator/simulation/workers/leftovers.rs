@@ -1,0 +1,52 @@
+//! What former members still hold goes after the usual delay, unless the chunk lacks other copies.
+
+use super::*;
+
+impl World {
+    /// The rows are as new as the status.
+    pub(super) fn clear_leftovers(&mut self, own: usize, status: &Status) {
+        let (now, time) = (self.now, (self.instant(self.now), self.quarantine()));
+        let Some(workers) = self.reign(own).map(|reign| &mut reign.workers) else {
+            return;
+        };
+        workers.put_off.retain(|_, until| *until > now);
+        let mut due = workers::leftovers::due(status, &mut workers.former, time);
+        due.retain(|place| !workers.put_off.contains_key(place));
+        for place in due {
+            self.put_off(own, place);
+            self.question(own, place.1, Ask::List, Question::Leftovers(place));
+        }
+    }
+
+    fn put_off(&mut self, own: usize, place: Place) {
+        let until = self.now + RETRY;
+        if let Some(reign) = self.reign(own) {
+            reign.workers.put_off.insert(place, until);
+        }
+    }
+
+    pub(super) fn leftovers_listed(&mut self, own: usize, place: Place, told: Told) {
+        let Told::Held(mut held) = told else {
+            return;
+        };
+        held.retain(|chunk| chunk.set == place.0);
+        let rows = self.rows_of(own);
+        let count = held.len();
+        let sure = read(workers::leftovers::unneeded(&rows, held));
+        let all = sure.len() == count;
+        if sure.is_empty() {
+            return self.leftovers_cleared(own, place, all, Told::Deleted);
+        }
+        let Some(term) = self.reign(own).map(|reign| reign.term) else {
+            return;
+        };
+        let ask = Ask::Delete { term, chunks: sure };
+        self.question(own, place.1, ask, Question::Clear(place, all));
+    }
+
+    pub(super) fn leftovers_cleared(&mut self, own: usize, (set, node): Place, all: bool, told: Told) {
+        if all && matches!(told, Told::Deleted) {
+            self.order(own, Order::Forget { set, node });
+        }
+    }
+}
