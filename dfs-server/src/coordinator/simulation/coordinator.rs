@@ -222,7 +222,7 @@ impl World {
         let stepped = reign.executor.step(now, completions, events);
         let executed: Vec<Executed> = std::mem::take(&mut reign.executor.trace);
         let term = reign.term;
-        self.truth.executed(term, executed);
+        self.truth.executed(term, executed, micros);
         match stepped {
             Ok(_) => {
                 self.carry(own);

@@ -36,7 +36,10 @@ impl World {
                     continue;
                 }
                 (Some(Key::Trash { ino, .. }), value) => {
-                    self.check_trash(ino, value.is_some());
+                    let came = value
+                        .as_ref()
+                        .map(|_| self.truth.begun(record).unwrap_or(self.now));
+                    self.check_trash(ino, came);
                     continue;
                 }
                 (Some(Key::Node(_)), Some(value)) => {

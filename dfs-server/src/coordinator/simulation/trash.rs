@@ -63,10 +63,10 @@ impl World {
 
     /// The trash's rows as a record leaves them: what is freed was there for the retention, by the true time, whatever
     /// the leaders' clocks say.
-    pub fn check_trash(&mut self, ino: Ino, is_there: bool) {
+    pub fn check_trash(&mut self, ino: Ino, came: Option<Time>) {
         let retention = self.truth.retention.0;
-        if is_there {
-            self.truth.trash.insert(ino, self.now);
+        if let Some(came) = came {
+            self.truth.trash.insert(ino, came);
             return;
         }
         let Some(since) = self.truth.trash.remove(&ino) else {

@@ -51,6 +51,8 @@ struct Done {
 pub struct Truth {
     cells: BTreeMap<Cell, History>,
     done: BTreeMap<(SessionId, u64), Done>,
+    /// When the first operation of a record was executed.
+    begun: BTreeMap<(u64, Index), u64>,
     /// Executed by a leader of this term and not yet in the log.
     pending: BTreeMap<u64, Vec<Executed>>,
     /// Writes that overwrote what was written after them, since the world last looked.
@@ -76,7 +78,10 @@ pub struct Truth {
 }
 
 impl Truth {
-    pub fn executed(&mut self, term: u64, executed: Vec<Executed>) {
+    pub fn executed(&mut self, term: u64, executed: Vec<Executed>, now: u64) {
+        for one in &executed {
+            self.begun.entry((term, one.index)).or_insert(now);
+        }
         self.pending.entry(term).or_default().extend(executed);
     }
 
@@ -101,6 +106,10 @@ impl Truth {
             wrong.extend(self.happened(executed));
         }
         wrong
+    }
+
+    pub fn begun(&self, record: &Record) -> Option<u64> {
+        self.begun.get(&(record.term.0, record.index)).copied()
     }
 
     fn happened(&mut self, executed: Executed) -> Option<String> {
