@@ -351,7 +351,12 @@ impl Caches {
     /// A name of the inode was removed. It lives on as an orphan, or by another name: then its new attributes came
     /// along. Else it is gone, and with it what was written and the lease.
     fn removed(&self, ino: Ino, orphan: bool, was_touched: bool) {
-        if orphan {
+        let confirmed = self.journal.confirmed();
+        let kept = self.table.find(ino).is_some_and(|inode| {
+            let state = inode.state.lock();
+            !state.may_drop(confirmed) && !state.content.is_clean()
+        });
+        if orphan || kept && !was_touched {
             let inode = self.table.get(ino);
             let due = {
                 let mut state = inode.state.lock();

@@ -98,6 +98,8 @@ pub(crate) struct State {
     pub changed_here: u64,
     /// The change that made it, in the same way.
     pub born_here: u64,
+    /// The newest change that gave it a name which may have been another file's.
+    pub named_here: u64,
     /// Calls under way in which the coordinator changes it: nothing is changed here meanwhile.
     pub changing_there: u32,
     /// All entries of a directory are in `names`: what is not there does not exist.
@@ -159,6 +161,12 @@ impl State {
     /// Whether the coordinator has not confirmed yet all that was changed here: what it says may be older.
     pub fn is_ahead(&self, confirmed: u64) -> bool {
         self.changed_here > confirmed
+    }
+
+    /// Whether what was written to it may be dropped when nobody can read it here any more: not as long as the coordinator
+    /// may be told of its name and not of its removal.
+    pub fn may_drop(&self, confirmed: u64) -> bool {
+        self.named_here <= confirmed
     }
 
     /// Takes attributes that the coordinator sent, if a lease keeps them true. Of what was changed here since, only

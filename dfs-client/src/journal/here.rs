@@ -78,6 +78,9 @@ impl Caches {
             (Op::Link { ino, .. }, _) => Some(*ino),
             _ => None,
         };
+        if let Some(ino) = named {
+            self.with(ino, |state| state.named_here = place);
+        }
         entries.waiting.push_back(Entry {
             place,
             since: Instant::now(),

@@ -242,7 +242,7 @@ impl Vfs {
             return;
         }
         let mut state = inode.state.lock();
-        if state.orphan && !state.is_held() {
+        if state.orphan && !state.is_held() && state.may_drop(self.caches.journal.confirmed()) {
             self.caches.budget.give_back(state.content.discard());
         }
     }

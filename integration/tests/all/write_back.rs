@@ -117,6 +117,35 @@ fn a_killed_client_loses_the_end_of_what_it_did_and_nothing_that_was_synced() {
     }
 }
 
+// S65
+#[test]
+fn a_replaced_file_is_whole_after_the_client_was_killed() {
+    let (mut scene, _second) = scene();
+    for round in 0..5u64 {
+        warm(&scene);
+        let (config, fresh) = (scene.join("config"), scene.join("config.new"));
+        for version in 0..60 {
+            std::fs::write(&fresh, format!("{round} {version} ").repeat(1000)).unwrap();
+            std::fs::rename(&fresh, &config).unwrap();
+            if version == 0 {
+                sync(&config);
+            }
+            std::thread::sleep(Duration::from_millis(10 * round));
+        }
+        scene.mount.kill_and_mount();
+        let text = std::fs::read_to_string(&config).unwrap();
+        let words: Vec<&str> = text.split(' ').collect();
+        let there: Vec<(String, u64)> = names(scene.path())
+            .into_iter()
+            .map(|name| (name.clone(), scene.join(&name).metadata().unwrap().len()))
+            .collect();
+        assert!(words.len() > 1, "round {round}: {} bytes of {there:?}", text.len());
+        assert_eq!(text, format!("{} {} ", words[0], words[1]).repeat(1000), "round {round}");
+        assert_eq!(words[0], round.to_string());
+    }
+    scene.cluster.assert_clean();
+}
+
 // S63
 #[test]
 fn two_mounts_make_names_in_one_directory() {
