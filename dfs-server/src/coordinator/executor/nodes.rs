@@ -21,10 +21,12 @@ pub enum Order {
     Remove { node: NodeId, force: bool },
     /// Begins a move.
     Begin(Move),
-    /// Chunks below `next` were seen to; so many were copied since the last time.
+    /// Chunks below `next` were seen to; so many were copied since the last time. Refused when the set's members have
+    /// changed since `epoch`: the node may have left and joined anew, and then lacks what it was given before.
     Advance {
         set: SetId,
         node: NodeId,
+        epoch: u64,
         next: u64,
         chunks: u64,
         bytes: u64,
@@ -67,10 +69,11 @@ impl Executor {
             Order::Advance {
                 set,
                 node,
+                epoch,
                 next,
                 chunks,
                 bytes,
-            } => self.advance_move(set, node, next, (chunks, bytes)),
+            } => self.advance_move((set, epoch), node, next, (chunks, bytes)),
             Order::Finish { set, node } => self.end_move(set, node, SetRow::finish),
             Order::Abandon { set, node } => self.end_move(set, node, SetRow::abandon),
             Order::Forget { set, node } => self.change_set(set, |row| {
@@ -190,13 +193,16 @@ impl Executor {
 
     fn advance_move(
         &mut self,
-        set: SetId,
+        (set, epoch): (SetId, u64),
         node: NodeId,
         next: u64,
         (chunks, bytes): (u64, u64),
     ) -> Result<(), String> {
         let plan = self.joining(set, node).map(|joining| joining.plan);
         let row = self.cluster.sets.get_mut(&set).ok_or("the set is not known")?;
+        if row.epoch != epoch {
+            return Err("the set's members have changed since; the chunks are looked at again".into());
+        }
         row.advance(node, next).map_err(|error| error.to_string())?;
         let row = row.encode();
         self.put_row(keys::set(set), Some(row));

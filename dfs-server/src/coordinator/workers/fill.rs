@@ -91,6 +91,9 @@ async fn page(copier: &Arc<Copier>, status: &Arc<Status>, set: SetId, joining: J
             return;
         }
     };
+    let Some(epoch) = status.sets.get(&set).map(|row| row.epoch) else {
+        return;
+    };
     let Some((chunks, bytes)) = copy_all(copier, status, joining.node, &found).await else {
         return;
     };
@@ -99,6 +102,7 @@ async fn page(copier: &Arc<Copier>, status: &Arc<Status>, set: SetId, joining: J
         let advance = Order::Advance {
             set,
             node,
+            epoch,
             next,
             chunks,
             bytes,

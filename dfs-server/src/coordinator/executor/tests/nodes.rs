@@ -66,14 +66,16 @@ async fn a_move_survives_restarts_and_ends_once() {
     handle.order(Order::Drain(NodeId(1))).await.unwrap();
     handle.order(step(set)).await.unwrap();
     assert!(handle.order(step(set)).await.is_err(), "it is under way");
-    let advance = |next| Order::Advance {
+    let advance = |epoch, next| Order::Advance {
         set,
         node: NodeId(4),
+        epoch,
         next,
         chunks: 2,
         bytes: 20,
     };
-    handle.order(advance(7)).await.unwrap();
+    handle.order(advance(2, 7)).await.unwrap();
+    assert!(handle.order(advance(1, 9)).await.is_err(), "of a move before");
     drop(handle);
     stop(coordinator).await;
     let coordinator = start(dir.path());

@@ -11,7 +11,7 @@ pub enum Purpose {
 }
 
 /// What came of it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copied {
     There,
     Unneeded,
@@ -186,6 +186,7 @@ impl World {
     }
 
     fn copy_ended(&mut self, own: usize, (chunk, node): (ChunkId, NodeId), purpose: Purpose, copied: Copied) {
+        self.tell(|| format!("coordinator {own}: the copy of {chunk} at node {node} is {copied:?}"));
         match (purpose, copied) {
             (Purpose::Fill(place), copied) => self.filled(own, place, chunk, copied),
             (Purpose::Repair, Copied::There) => drop(self.note(own, chunk, node, false)),

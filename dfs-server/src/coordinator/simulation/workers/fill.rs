@@ -5,6 +5,8 @@ use super::*;
 
 /// One step of the cursor.
 pub struct Fill {
+    /// The set's, when the step began.
+    epoch: u64,
     next: u64,
     /// Copies under way.
     left: usize,
@@ -42,6 +44,7 @@ impl World {
                 continue;
             }
             let fill = Fill {
+                epoch: status.sets.get(&set).map_or(0, |row| row.epoch),
                 next,
                 left: chunks.len(),
                 copied: 0,
@@ -94,15 +97,16 @@ impl World {
                 Some(ordered) => matches!(ordered.try_recv(), Err(oneshot::error::TryRecvError::Empty)),
                 None if fill.failed => false,
                 None => {
-                    advances.push(((*set, *node), fill.next, fill.copied));
+                    advances.push(((*set, *node, fill.epoch), fill.next, fill.copied));
                     true
                 }
             }
         });
-        for ((set, node), next, chunks) in advances {
+        for ((set, node, epoch), next, chunks) in advances {
             let advance = Order::Advance {
                 set,
                 node,
+                epoch,
                 next,
                 chunks,
                 bytes: 0,

@@ -176,6 +176,9 @@ impl World {
     }
 
     pub fn own_op(&mut self, own: usize, op: Op) -> Option<oneshot::Receiver<Outcome>> {
+        if !matches!(op, Op::Purge { .. }) {
+            self.tell(|| format!("coordinator {own} itself calls {op:?}"));
+        }
         let (answer, answered) = oneshot::channel();
         let reign = self.reign(own)?;
         reign.events.push(Event::Own { op, answer });
