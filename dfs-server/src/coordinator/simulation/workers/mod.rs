@@ -254,13 +254,12 @@ impl World {
             (Question::Delete(node, chunks), Told::Deleted) => self.deleted(own, node, &chunks),
             (Question::List(node, before), Told::Held(held)) => self.compare(own, node, &before, held),
             (Question::Look(chunk, node), Told::Copy(copy)) => self.looked(own, chunk, node, copy),
-            (Question::Doubt(chunk, node), Told::Copy(copy)) => {
+            (Question::Doubt(chunk, node), Told::Copy(copy))
                 if self
                     .row(own, chunk)
-                    .is_some_and(|row| copy != Copy::Good(row.sha256))
-                {
-                    self.note(own, chunk, node, true);
-                }
+                    .is_some_and(|row| copy != Copy::Good(row.sha256)) =>
+            {
+                self.note(own, chunk, node, true);
             }
             (Question::Has(copy), told) => self.copy_looked_at(own, copy, told, false),
             (Question::Reread(copy), told) => self.copy_looked_at(own, copy, told, true),
