@@ -139,8 +139,16 @@ fn a_replaced_file_is_whole_after_the_client_was_killed() {
             .into_iter()
             .map(|name| (name.clone(), scene.join(&name).metadata().unwrap().len()))
             .collect();
-        assert!(words.len() > 1, "round {round}: {} bytes of {there:?}", text.len());
-        assert_eq!(text, format!("{} {} ", words[0], words[1]).repeat(1000), "round {round}");
+        assert!(
+            words.len() > 1,
+            "round {round}: {} bytes of {there:?}",
+            text.len()
+        );
+        assert_eq!(
+            text,
+            format!("{} {} ", words[0], words[1]).repeat(1000),
+            "round {round}"
+        );
         assert_eq!(words[0], round.to_string());
     }
     scene.cluster.assert_clean();
