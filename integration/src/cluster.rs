@@ -7,9 +7,11 @@ use crate::process::Process;
 use crate::{patience, programs};
 use rand::RngExt;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{self as unix, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -340,12 +342,21 @@ fn server(dir: &Path, setup: &Setup, role: &str, name: &str, address: SocketAddr
 /// Below the kernel's range for outgoing connections, so that no client takes a port while its server is dead.
 const PORTS: std::ops::Range<u16> = 15_000..32_000;
 
+/// Ports that this test program has given out. Each is held as a name in the kernel, which goes with the program: a server
+/// may start long after its port was found free, and tests run beside one another.
+static GIVEN: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+
 pub fn free_ports(count: usize) -> Vec<u16> {
     let mut random = rand::rng();
     let mut found: Vec<u16> = Vec::new();
     while found.len() < count {
         let port = random.random_range(PORTS);
-        if !found.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let name = unix::SocketAddr::from_abstract_name(format!("dfs-test-port-{port}")).unwrap();
+        let Ok(held) = UnixListener::bind_addr(&name) else {
+            continue;
+        };
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            GIVEN.lock().unwrap().push(held);
             found.push(port);
         }
     }
