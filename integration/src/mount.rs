@@ -141,7 +141,16 @@ impl Mount {
     /// As an administrator does: umount, and the client ends by itself.
     pub fn unmount(&mut self) {
         let point = self.point.clone();
-        patience::within("umount", UNMOUNT_LIMIT, move || sys::unmount(&point)).expect("umount");
+        // A program that another thread is just starting has copies of this one's open files until it runs.
+        let unmounted = move || {
+            patience::until("the mount is not busy", UNMOUNT_LIMIT, || {
+                match sys::unmount(&point) {
+                    Err(error) if error.raw_os_error() == Some(libc::EBUSY) => None,
+                    outcome => Some(outcome),
+                }
+            })
+        };
+        patience::within("umount", UNMOUNT_LIMIT * 2, unmounted).expect("umount");
         if let Some(mut process) = self.process.take() {
             let status = patience::until("the client ends after umount", UNMOUNT_LIMIT, || process.ended());
             assert!(
