@@ -181,6 +181,10 @@ fn nodes_that_die_are_replaced_and_nodes_that_join_are_filled() {
     assert_readable(mount.path(), FILES);
 
     let load = Load::start(mount.path());
+    // One that is under way would be continued with the nodes that join.
+    patience::until_true("no rebalance is under way", HEALED, || {
+        plan(&cluster, "rebalance")["state"] != "running"
+    });
     let earlier = plan(&cluster, "rebalance")["number"].as_u64().unwrap_or(0);
     cluster.add_datanode(room.path(), &setup);
     cluster.add_datanode(room.path(), &setup);
