@@ -229,7 +229,9 @@ impl State {
     /// What the name means, as far as known.
     pub fn name(&self, name: &[u8]) -> Option<Option<Ino>> {
         let known = self.names.get(name).copied();
-        known.or(self.complete.then_some(None))
+        // The way up is no entry.
+        let dots = name == b"." || name == b"..";
+        known.or((self.complete && !dots).then_some(None))
     }
 
     /// The kernel was given the inode by this name.
@@ -309,4 +311,22 @@ impl State {
 fn without_set_id(mode: u32) -> u32 {
     let mode = mode & !0o4000;
     if mode & 0o010 != 0 { mode & !0o2000 } else { mode }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_whole_listing_does_not_show_is_absent_and_the_way_up_is_not() {
+        let mut state = State::default();
+        state.set_lease(LeaseMode::Shared);
+        state.set_name(b"a", Some(Ino(20)), 0);
+        assert_eq!((state.name(b"a"), state.name(b"b")), (Some(Some(Ino(20))), None));
+        state.complete = true;
+        assert_eq!(state.name(b"b"), Some(None));
+        assert_eq!((state.name(b".."), state.name(b".")), (None, None));
+        state.set_lease(LeaseMode::None);
+        assert_eq!((state.name(b"a"), state.name(b"b")), (None, None));
+    }
 }
