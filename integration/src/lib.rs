@@ -13,6 +13,7 @@ pub mod figures;
 pub mod mount;
 pub mod net;
 pub mod oracle;
+pub mod order;
 pub mod patience;
 pub mod process;
 pub mod programs;

@@ -16,6 +16,14 @@ fn kind() -> String {
     std::env::var("DFS_TEST_KIND").unwrap_or_else(|_| "fuse.dfs".into())
 }
 
+/// DFS_TEST_OPTIONS is given to every mount, before the test's own options: the suites with another default.
+fn options(own: &str) -> String {
+    match std::env::var("DFS_TEST_OPTIONS") {
+        Ok(every) => format!("{every},{own}"),
+        Err(_) => own.into(),
+    }
+}
+
 pub struct Mount {
     point: PathBuf,
     source: String,
@@ -51,7 +59,7 @@ impl Mount {
         let mut mount = Self {
             point,
             source,
-            options: options.into(),
+            options: self::options(options),
             log,
             filter: None,
             node: cluster.network.as_ref().map(|network| network.node(name)),

@@ -3,7 +3,7 @@
 
 use super::recall::Recalled;
 use super::release::Releases;
-use super::{Inode, State, Table};
+use super::{Inode, State, Table, without_set_id};
 use crate::data::stock::Stock;
 use crate::data::{Budget, Promises};
 use crate::journal::Journal;
@@ -50,6 +50,7 @@ impl Events for Caches {
             _ => self.journal.confirmed(),
         };
         for attr in touched {
+            self.journal.seen_time(attr.ctime);
             if let Some(inode) = self.table.find(attr.ino) {
                 inode.state.lock().set_attr(*attr, confirmed);
             }
@@ -114,7 +115,7 @@ impl Events for Caches {
         self.lose_journal();
         // Who believes that it has a lock must not go on writing without a word.
         for lock in self.locks.held() {
-            self.with(lock.ino, |state| state.content.losses += 1);
+            self.with(lock.ino, |state| state.content.lose_for_openers());
         }
         self.locks.clear();
         let mut known = Vec::new();
@@ -250,6 +251,7 @@ impl Caches {
     fn inode_succeeded(&self, op: &Op, reply: &Reply, confirmed: u64) {
         match (op, reply) {
             (Op::Acquire { ino, .. } | Op::GetAttr { ino }, Reply::Attr(attr)) => {
+                self.journal.seen_time(attr.ctime);
                 self.with(*ino, |state| state.set_attr(*attr, confirmed));
             }
             (Op::SetAttr { ino, changes }, Reply::Attr(attr)) => self.with(*ino, |state| {
@@ -327,6 +329,7 @@ impl Caches {
     }
 
     fn entry(&self, parent: Ino, name: &[u8], attr: &Attr, confirmed: u64) {
+        self.journal.seen_time(attr.ctime);
         if name != b".." {
             self.with(parent, |state| state.set_name(name, Some(attr.ino), confirmed));
         }
@@ -339,13 +342,14 @@ impl Caches {
     }
 
     fn made(&self, attr: &Attr, created: bool) {
-        if created && attr.kind == FileKind::File {
-            self.with(attr.ino, |state| {
-                if state.lease > LeaseMode::None {
-                    state.extents.known.insert(0, u64::MAX);
-                }
-            });
+        if !created {
+            return;
         }
+        self.with(attr.ino, |state| match attr.kind {
+            FileKind::File if state.lease > LeaseMode::None => state.extents.known.insert(0, u64::MAX),
+            FileKind::Directory if state.lease > LeaseMode::None => state.complete = true,
+            _ => {}
+        });
     }
 
     /// A name of the inode was removed. It lives on as an orphan, or by another name: then its new attributes came
@@ -443,8 +447,16 @@ impl Caches {
                 if file.atime.is_some() {
                     state.atime = None;
                 }
+                let end = file.extents.iter().map(|extent| extent.end()).max();
+                if let (Some(attr), Some(end)) = (&mut state.attr, end) {
+                    attr.size = attr.size.max(end);
+                }
                 if file.kill_suidgid {
                     state.forget_xattrs();
+                    // What came along does not count where more was changed here since.
+                    if let Some(attr) = &mut state.attr {
+                        attr.mode = without_set_id(attr.mode);
+                    }
                 }
             });
         }

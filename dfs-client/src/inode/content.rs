@@ -31,8 +31,12 @@ pub(crate) struct Content {
     pub quota: Ino,
     /// Bytes of the quota that were taken for what is not committed.
     pub taken: u64,
-    /// Counts losses of written data; each handle reports each once.
+    /// Counts losses of written data and of changes made here; each handle reports each once.
     pub losses: u64,
+    /// So many of them were reported to anybody.
+    pub reported: u64,
+    /// The newest change of its attributes made here that the newest write came after, by its place in the journal.
+    pub after: u64,
 }
 
 impl Default for Content {
@@ -50,6 +54,8 @@ impl Default for Content {
             quota: Ino(0),
             taken: 0,
             losses: 0,
+            reported: 0,
+            after: 0,
         }
     }
 }
@@ -148,6 +154,20 @@ impl Content {
             self.error = None;
         }
         before - self.bytes()
+    }
+
+    /// Something is lost of which nobody who syncs may hear success before somebody was told.
+    pub fn is_loss_untold(&self) -> bool {
+        self.reported < self.losses
+    }
+
+    /// Something is lost that concerns those only who have it open now.
+    pub fn lose_for_openers(&mut self) {
+        let told = !self.is_loss_untold();
+        self.losses += 1;
+        if told {
+            self.reported = self.losses;
+        }
     }
 
     /// Everything not committed is lost, and its writers are to be told. Returns how many bytes.

@@ -17,8 +17,12 @@ impl Caches {
         }
         for ino in inodes(op, reply) {
             self.with(ino, |state| {
-                state.attr = None;
-                state.parent = None;
+                // What was changed here since was held all the time.
+                if !state.is_ahead(confirmed) {
+                    state.attr = None;
+                    state.parent = None;
+                    state.complete = false;
+                }
                 state.extents.forget();
                 state.forget_xattrs();
             });
@@ -56,6 +60,10 @@ fn inodes(op: &Op, reply: &Reply) -> Vec<Ino> {
         | Op::RemoveXattr { ino, .. }
         | Op::Allocate { ino, .. } => inos.push(*ino),
         Op::Commit(commit) => inos.extend(commit.files.iter().map(|file| file.ino)),
+        Op::Ship(shipment) => {
+            let files = shipment.commit.iter().flat_map(|commit| &commit.files);
+            inos.extend(files.map(|file| file.ino));
+        }
         Op::CopyRange { dst, .. } => inos.push(*dst),
         _ => {}
     }

@@ -98,6 +98,8 @@ pub(crate) struct State {
     pub changed_here: u64,
     /// The change that made it, in the same way.
     pub born_here: u64,
+    /// The newest change of its own attributes, in the same way.
+    pub attrs_here: u64,
     /// The newest change that gave it a name which may have been another file's.
     pub named_here: u64,
     /// Calls under way in which the coordinator changes it: nothing is changed here meanwhile.
@@ -161,6 +163,11 @@ impl State {
     /// Whether the coordinator has not confirmed yet all that was changed here: what it says may be older.
     pub fn is_ahead(&self, confirmed: u64) -> bool {
         self.changed_here > confirmed
+    }
+
+    /// The newest change made here that must not be told after what was written.
+    pub fn content_needs(&self) -> u64 {
+        self.born_here.max(self.content.after)
     }
 
     /// Whether what was written to it may be dropped when nobody can read it here any more: not as long as the coordinator
@@ -298,6 +305,7 @@ impl State {
             && !self.is_ahead(confirmed)
             && self.changing_there == 0
             && self.content.is_clean()
+            && !self.content.is_loss_untold()
             && self.recalling == 0
             && self.acquirers == 0
             && self.busy == 0

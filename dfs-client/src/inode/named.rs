@@ -7,6 +7,8 @@ use dfs_core::op::Op;
 pub(crate) enum Needs {
     /// That these exist.
     Births(Vec<Ino>),
+    /// What content that was written to these came after.
+    Content(Vec<Ino>),
     /// All that was done to these.
     Changes(Vec<Ino>),
     /// All that was done: it meets inodes that it does not name.
@@ -24,7 +26,7 @@ pub(crate) fn needs(op: &Op) -> Needs {
         | Op::Acquire { ino, .. }
         | Op::GetQuota { ino } => Needs::Births(vec![*ino]),
         // Content may come before a name, never after it.
-        Op::Commit(commit) => Needs::Births(commit.files.iter().map(|file| file.ino).collect()),
+        Op::Commit(commit) => Needs::Content(commit.files.iter().map(|file| file.ino).collect()),
         Op::Lookup { parent, .. } | Op::MakeTemp { parent, .. } => Needs::Changes(vec![*parent]),
         Op::ReadDir { ino, .. }
         | Op::SetAttr { ino, .. }

@@ -185,8 +185,10 @@ impl Recaller {
 
     /// What was done here to names and attributes is told first.
     fn tell(&self, inode: &Arc<Inode>, until: Instant) {
-        let left = until.saturating_duration_since(Instant::now());
-        if let Err(error) = self.data.tell_inode(inode, Patience::new(left, None)) {
+        let left = || until.saturating_duration_since(Instant::now());
+        let told = self.data.tell_inode(inode, Patience::new(left() / 2, None));
+        let told = told.or_else(|_| self.data.tell_names(inode, Patience::new(left(), None)));
+        if let Err(error) = told {
             tracing::warn!(ino = inode.ino.0, %error, "what was done here could not be told before its lease goes");
         }
     }

@@ -148,5 +148,8 @@ impl Caches {
         if let Some(ino) = made {
             self.with(ino, |state| state.born_here = place);
         }
+        if let Op::SetAttr { ino, .. } = op {
+            self.with(*ino, |state| state.attrs_here = place);
+        }
     }
 }

@@ -9,6 +9,7 @@ mod view;
 pub(crate) use shipping::run;
 
 use crate::inode::Inode;
+use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::Ino;
 use dfs_core::op::{INO_RANGE_MAX, SHIP_STEPS_MAX, Ship, Step};
 use dfs_core::types::Timestamp;
@@ -24,6 +25,10 @@ const ENTRIES_MAX: u64 = 16_384;
 /// Changes are told at the latest after this, or when there are many.
 const AGE_MAX: Duration = Duration::from_secs(1);
 const MANY: usize = SHIP_STEPS_MAX;
+/// The clock goes on without a step back within this; beyond it, it was set.
+const CLOCK_SLACK: Duration = Duration::from_secs(2);
+/// A reading is believed for so long although a later one is lower: then the two clocks run apart.
+const CLOCK_KEPT: Duration = Duration::from_secs(60);
 /// Inode numbers asked for at a time.
 const INOS: u32 = 8192;
 const _: () = assert!(INOS <= INO_RANGE_MAX);
@@ -59,6 +64,21 @@ struct Clock {
     last: Timestamp,
 }
 
+impl Clock {
+    fn reading(&self) -> Option<Timestamp> {
+        let (since, time) = self.heard?;
+        Some(later(time, since.elapsed()))
+    }
+}
+
+fn later(time: Timestamp, by: Duration) -> Timestamp {
+    let nanos = u64::from(time.nanos) + u64::from(by.subsec_nanos());
+    Timestamp {
+        secs: time.secs + by.as_secs() as i64 + (nanos / 1_000_000_000) as i64,
+        nanos: (nanos % 1_000_000_000) as u32,
+    }
+}
+
 /// Inodes that the coordinator changes at present.
 pub(crate) struct Changing(Vec<Arc<Inode>>);
 
@@ -82,6 +102,8 @@ pub(crate) struct Journal {
     clock: Mutex<Clock>,
     /// Counts journals that were lost.
     losses: AtomicU64,
+    /// So many of them were reported to whoever synced the whole mount.
+    reported: AtomicU64,
     /// The coordinator did not take a shipment: the session is of no use any more.
     refused: AtomicBool,
 }
@@ -96,28 +118,49 @@ impl Journal {
         self.losses.load(Ordering::Relaxed)
     }
 
+    /// Whoever syncs the whole mount is told once of what was lost.
+    pub fn report_losses(&self) -> FsResult<()> {
+        let losses = self.losses();
+        match self.reported.swap(losses, Ordering::Relaxed) == losses {
+            true => Ok(()),
+            false => Err(FsError::Io),
+        }
+    }
+
     /// Place of the newest change.
     pub fn last(&self) -> u64 {
         self.entries.lock().last
     }
 
-    /// The coordinator said what time it is.
+    /// The coordinator said what time it is. Of two readings the one that was longer under way is the lower; only a
+    /// clock that was set goes back by more.
     pub fn heard_time(&self, time: Timestamp) {
-        self.clock.lock().heard = Some((Instant::now(), time));
+        let mut clock = self.clock.lock();
+        let delayed = clock.heard.is_some_and(|(since, known)| {
+            let known = later(known, since.elapsed());
+            since.elapsed() < CLOCK_KEPT && known > time && known <= later(time, CLOCK_SLACK)
+        });
+        if !delayed {
+            clock.heard = Some((Instant::now(), time));
+        }
+    }
+
+    /// The coordinator changed something at this time: what is changed here now is no earlier.
+    pub fn seen_time(&self, time: Timestamp) {
+        let mut clock = self.clock.lock();
+        if time > clock.last && clock.reading().is_some_and(|now| time <= later(now, CLOCK_SLACK)) {
+            clock.last = time;
+        }
     }
 
     /// The time of a change that is made now; `None` before the coordinator was heard.
-    fn time(&self) -> Option<Timestamp> {
+    pub fn time(&self) -> Option<Timestamp> {
         let mut clock = self.clock.lock();
-        let (since, time) = clock.heard?;
-        let passed = since.elapsed();
-        let nanos = u64::from(time.nanos) + u64::from(passed.subsec_nanos());
-        let now = Timestamp {
-            secs: time.secs + passed.as_secs() as i64 + (nanos / 1_000_000_000) as i64,
-            nanos: (nanos % 1_000_000_000) as u32,
-        };
+        let now = clock.reading()?;
         // A correction never puts what comes later before.
-        clock.last = clock.last.max(now);
+        if clock.last < now || clock.last > later(now, CLOCK_SLACK) {
+            clock.last = now;
+        }
         Some(clock.last)
     }
 
@@ -157,6 +200,14 @@ impl Journal {
         let entries = self.entries.lock();
         let within = entries.waiting.iter().take_while(|entry| entry.place <= place);
         within.filter_map(|entry| entry.named).collect()
+    }
+
+    /// Place before the first name that waits for content that is not saved.
+    fn before_named(&self, is_unsaved: impl Fn(Ino) -> bool) -> u64 {
+        let entries = self.entries.lock();
+        let mut waiting = entries.waiting.iter();
+        let first = waiting.find(|entry| entry.named.is_some_and(&is_unsaved));
+        first.map_or(u64::MAX, |entry| entry.place - 1)
     }
 
     /// The files among what waits that were made or got a name, in order.

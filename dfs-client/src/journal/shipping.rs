@@ -1,5 +1,6 @@
 //! Telling the coordinator what was done here: in time, when many changes wait, before anything that depends on them,
-//! and when somebody waits for it. The content of files that got a name goes before the name or with it.
+//! and when somebody waits for it. The content of files that got a name goes before the name or with it; while it cannot be
+//! saved, the name and what came after it wait, unless somebody needs them.
 
 use super::{INOS, Journal};
 use crate::data::Data;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// How often it is looked whether something is due.
 const TICK: Duration = Duration::from_millis(100);
-/// Content that a name waits for is waited for so long; then its datanodes are away, and the name goes first.
+/// Content that names wait for is waited for so long before it is looked what can be told without it.
 const CONTENT_WAIT: Duration = Duration::from_secs(10);
 /// Waits look at their caller's cancellation this often.
 const WAIT_TICK: Duration = Duration::from_millis(50);
@@ -58,17 +59,42 @@ async fn tell(data: &Arc<Data>, place: u64) {
         !state.content.dirty.is_empty() && state.opens == 0
     };
     data.flush(&find(journal.files_waiting()).filter(ready).collect::<Vec<_>>());
+    let mut saving = Saving::begin(find(journal.named_up_to(place)));
     let until = Instant::now() + CONTENT_WAIT;
-    loop {
-        let unsaved: Vec<Arc<Inode>> = find(journal.named_up_to(place)).filter(is_unsaved).collect();
-        if unsaved.is_empty() || Instant::now() >= until {
-            break;
-        }
-        data.flush(&unsaved);
+    while !saving.is_done(data) && Instant::now() < until {
         tokio::time::sleep(WAIT_TICK / 5).await;
     }
+    let place = place.min(journal.before_named(|ino| saving.waits_for(ino)));
     let next = || journal.next(place).map(Op::Ship);
     while let Ok(Some(_)) = data.session.ask_built(next).await {}
+}
+
+/// Files whose content of the moment when this began is to be saved; what is written later is not waited for.
+struct Saving(Vec<(Arc<Inode>, Option<u64>)>);
+
+impl Saving {
+    fn begin(inodes: impl Iterator<Item = Arc<Inode>>) -> Saving {
+        Saving(inodes.filter(is_unsaved).map(|inode| (inode, None)).collect())
+    }
+
+    /// Has the content sent, and looks whether all of it has been committed.
+    fn is_done(&mut self, data: &Arc<Data>) -> bool {
+        let unsealed = self.0.iter().filter(|(_, target)| target.is_none());
+        let unsealed: Vec<Arc<Inode>> = unsealed.map(|(inode, _)| inode.clone()).collect();
+        data.flush(&unsealed);
+        self.0.retain_mut(|(inode, target)| {
+            let content = &inode.state.lock().content;
+            if content.hold == 0 || content.dirty.is_empty() {
+                target.get_or_insert(content.sealed());
+            }
+            target.is_none_or(|target| !content.landed(target))
+        });
+        self.0.is_empty()
+    }
+
+    fn waits_for(&self, ino: Ino) -> bool {
+        self.0.iter().any(|(inode, _)| inode.ino == ino)
+    }
 }
 
 fn is_unsaved(inode: &Arc<Inode>) -> bool {
@@ -96,8 +122,8 @@ impl Data {
     /// were made, and all that was done before.
     pub fn named_before(&self, inodes: &[Arc<Inode>]) -> Vec<Arc<Inode>> {
         let journal = &self.caches.journal;
-        let born = inodes.iter().map(|inode| inode.state.lock().born_here);
-        let place = born.max().unwrap_or(0);
+        let needed = inodes.iter().map(|inode| inode.state.lock().content_needs());
+        let place = needed.max().unwrap_or(0);
         if place <= journal.confirmed() {
             return Vec::new();
         }
@@ -108,14 +134,11 @@ impl Data {
 
     /// Waits until the content of all those that are on their way apart from these is committed.
     pub async fn wait_for_named(self: &Arc<Self>, inodes: &[Arc<Inode>]) {
+        let mut named = self.named_before(inodes);
+        named.retain(|named| !inodes.iter().any(|own| own.ino == named.ino));
+        let mut saving = Saving::begin(named.into_iter());
         let until = Instant::now() + CONTENT_WAIT;
-        while Instant::now() < until {
-            let mut named = self.named_before(inodes);
-            named.retain(|named| !inodes.iter().any(|own| own.ino == named.ino));
-            if named.is_empty() {
-                return;
-            }
-            self.flush(&named);
+        while !saving.is_done(self) && Instant::now() < until {
             tokio::time::sleep(WAIT_TICK / 10).await;
         }
     }
@@ -134,6 +157,14 @@ impl Data {
             self.flush_and_wait(&inode, patience)?;
         }
         Ok(())
+    }
+
+    /// Like `tell_inode` where content cannot be saved: names go before it.
+    pub fn tell_names(self: &Arc<Self>, inode: &Inode, patience: Patience<'_>) -> FsResult<()> {
+        let journal = &self.caches.journal;
+        let place = inode.state.lock().changed_here;
+        while self.session.send_built(|| journal.next(place).map(Op::Ship)) {}
+        journal.wait_for(place, patience)
     }
 
     /// Returns when all that was done here to the inode's names and attributes is durable.
@@ -170,6 +201,7 @@ impl Caches {
         let place = match needs {
             Needs::Births(inos) => newest(inos, |state| state.born_here),
             Needs::Changes(inos) => newest(inos, |state| state.changed_here),
+            Needs::Content(inos) => newest(inos, State::content_needs),
             Needs::Everything => self.journal.last(),
         };
         if place <= confirmed {
@@ -204,8 +236,17 @@ impl Caches {
     /// What was done here and is not durable is lost, and whoever syncs it is told.
     pub fn lose_journal(&self) {
         self.journal.refused.store(false, Ordering::Release);
+        let confirmed = self.journal.confirmed();
         for ino in self.journal.lose() {
-            self.with(ino, |state| state.content.losses += 1);
+            self.with(ino, |state| {
+                if state.born_here > confirmed {
+                    // Nobody can open again what was made in vain.
+                    self.budget.give_back(state.content.discard());
+                    state.content.lose_for_openers();
+                } else {
+                    state.content.losses += 1;
+                }
+            });
         }
     }
 }

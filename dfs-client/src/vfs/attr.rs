@@ -1,6 +1,6 @@
 //! Attributes: getattr, setattr, and the one way in which a file's size is set.
 
-use super::{Caller, Ttl, Vfs, now};
+use super::{Caller, Ttl, Vfs};
 use crate::inode::Inode;
 use crate::wait::Patience;
 use dfs_core::error::{FsError, FsResult};
@@ -64,7 +64,7 @@ impl Vfs {
             if let Some(mtime) = changes.mtime {
                 let mut state = inode.state.lock();
                 state.content.mtime = match mtime {
-                    SetTime::Now => now(),
+                    SetTime::Now => self.now(),
                     SetTime::At(time) => time,
                 };
             }
@@ -85,7 +85,7 @@ impl Vfs {
             return false;
         }
         let kills = content.kill_suidgid || content.flights.iter().any(|flight| flight.kill_suidgid);
-        let future = matches!(changes.mtime, Some(SetTime::At(time)) if time > now());
+        let future = matches!(changes.mtime, Some(SetTime::At(time)) if time > self.now());
         kills && (changes.mode.is_some() || changes.uid.is_some() || changes.gid.is_some()) || future
     }
 
@@ -100,6 +100,14 @@ impl Vfs {
         if changes.size.is_some_and(|size| size > SIZE_MAX) {
             return Err(FsError::FileTooLarge);
         }
+        // While something is held nothing is saved.
+        let (changed, stuck) = {
+            let state = inode.state.lock();
+            (state.changed_here, state.content.error.is_some())
+        };
+        if !stuck {
+            self.save_named(changed, patience)?;
+        }
         let _hold = Hold::new(inode);
         if let Some(size) = changes.size {
             // On a full volume truncating must work, and must not wait for what it cuts away.
@@ -110,7 +118,7 @@ impl Vfs {
         self.data.wait_for_flights(inode, patience)?;
         let op = || {
             let mut state = inode.state.lock();
-            state.content.mtime = now();
+            state.content.mtime = self.now();
             Op::SetAttr {
                 ino: inode.ino,
                 changes,

@@ -41,10 +41,11 @@ impl Listing {
 impl Vfs {
     pub fn opendir(&self, caller: &Caller<'_>, ino: Ino) -> FsResult<Opened> {
         let inode = self.inode(ino);
-        let held = {
+        let (held, losses) = {
             let mut state = inode.state.lock();
             state.opens += 1;
-            self.holds(&state, LeaseMode::Shared) && state.attr.is_some()
+            let held = self.holds(&state, LeaseMode::Shared) && state.attr.is_some();
+            (held, state.content.losses)
         };
         if !held && let Err(error) = self.acquire(&inode, LeaseMode::Shared, self.patience(caller)) {
             self.closed(&inode);
@@ -52,7 +53,7 @@ impl Vfs {
         }
         let fh = self
             .handles
-            .insert(Handle::new(inode, libc::O_DIRECTORY, true, 0));
+            .insert(Handle::new(inode, libc::O_DIRECTORY, true, losses));
         Ok(Opened {
             fh,
             keep_cache: false,
@@ -164,7 +165,7 @@ impl Vfs {
 
     fn page(&self, inode: &Inode, after: u64, attrs: bool, patience: Patience<'_>) -> FsResult<Listing> {
         let place = inode.state.lock().changed_here;
-        self.data.save_named(place, patience)?;
+        self.save_named(place, patience)?;
         match self.session.call(
             Op::ReadDir {
                 ino: inode.ino,

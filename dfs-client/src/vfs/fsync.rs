@@ -1,7 +1,9 @@
 //! Making what was written durable: fsync, fdatasync, fsyncdir, syncfs.
 
+use super::handle::Handle;
 use super::{Caller, Vfs};
-use dfs_core::error::FsResult;
+use crate::inode::Inode;
+use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::Ino;
 
 impl Vfs {
@@ -17,13 +19,15 @@ impl Vfs {
         self.data.save_named(place, patience)?;
         self.data.flush_and_wait(&inode, patience)?;
         self.data.tell_and_wait(place, patience)?;
-        let losses = inode.state.lock().content.losses;
-        handle.map_or(Ok(()), |handle| handle.check_losses(losses))
+        check_losses(&inode, handle.as_deref())
     }
 
     /// Returns when every change of the directory's names is durable, and all that was done here before the last one.
-    pub fn fsyncdir(&self, caller: &Caller<'_>, ino: Ino) -> FsResult<()> {
-        self.data.tell_inode(&self.inode(ino), self.patience(caller))
+    pub fn fsyncdir(&self, caller: &Caller<'_>, ino: Ino, fh: u64) -> FsResult<()> {
+        let handle = self.handles.find(fh)?;
+        let inode = self.inode(ino);
+        self.data.tell_inode(&inode, self.patience(caller))?;
+        check_losses(&inode, Some(&handle))
     }
 
     /// `fsync` of every file of this mount: the first error, after all were tried.
@@ -36,6 +40,15 @@ impl Vfs {
         for inode in inodes {
             result = result.and(self.data.flush_and_wait(&inode, patience));
         }
-        result
+        result.and(self.caches.journal.report_losses())
     }
+}
+
+/// What was lost while the handle was open, and what was lost before and nobody was told of.
+fn check_losses(inode: &Inode, handle: Option<&Handle>) -> FsResult<()> {
+    let content = &mut inode.state.lock().content;
+    let untold = content.is_loss_untold();
+    handle.map_or(Ok(()), |handle| handle.check_losses(content))?;
+    content.reported = content.losses;
+    if untold { Err(FsError::Io) } else { Ok(()) }
 }

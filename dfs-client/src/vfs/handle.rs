@@ -2,7 +2,7 @@
 
 use super::dir::Listing;
 use crate::data::Readahead;
-use crate::inode::Inode;
+use crate::inode::{Content, Inode};
 use dfs_core::error::{FsError, FsResult};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, HashSet};
@@ -19,7 +19,7 @@ pub(super) struct Handle {
     /// The kernel keeps no pages of what calls read and write through it; mappings have theirs all the same.
     pub direct: bool,
     pub readahead: Mutex<Readahead>,
-    /// Losses of written data that this handle has reported.
+    /// Losses that this handle has reported.
     pub losses: AtomicU64,
     pub listing: Mutex<Listing>,
     /// Who asked for `fcntl` locks through this handle and has not closed it since.
@@ -44,12 +44,13 @@ impl Handle {
         self.flags & libc::O_ACCMODE != libc::O_RDONLY
     }
 
-    /// Reports each loss of written data once.
-    pub fn check_losses(&self, losses: u64) -> FsResult<()> {
-        match self.losses.swap(losses, Ordering::Relaxed) == losses {
-            true => Ok(()),
-            false => Err(FsError::Io),
+    /// Reports each loss since it was opened once.
+    pub fn check_losses(&self, content: &mut Content) -> FsResult<()> {
+        if self.losses.swap(content.losses, Ordering::Relaxed) == content.losses {
+            return Ok(());
         }
+        content.reported = content.losses;
+        Err(FsError::Io)
     }
 }
 

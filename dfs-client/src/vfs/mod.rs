@@ -85,6 +85,11 @@ impl Vfs {
         Patience::new(self.config.timeout, caller.cancel)
     }
 
+    /// The time for what is kept here for a while: the coordinator's, which all mounts share.
+    fn now(&self) -> Timestamp {
+        self.caches.journal.time().unwrap_or_else(wall_clock)
+    }
+
     fn check_writable(&self) -> FsResult<()> {
         if self.config.read_only {
             Err(FsError::ReadOnly)
@@ -128,10 +133,12 @@ impl Vfs {
         inode.state.lock().acquirers += 1;
         let reply = self.session.call(Op::Acquire { ino: inode.ino, mode }, patience);
         inode.state.lock().acquirers -= 1;
-        match reply? {
-            Reply::Attr(attr) => Ok(attr),
-            _ => Err(FsError::Io),
-        }
+        let Reply::Attr(attr) = reply? else {
+            return Err(FsError::Io);
+        };
+        let state = inode.state.lock();
+        let ahead = state.is_ahead(self.caches.journal.confirmed());
+        Ok(state.attr.filter(|_| ahead).unwrap_or(attr))
     }
 
     /// Changes names or attributes of `inodes`: here when leases allow it, else by the coordinator.
@@ -179,6 +186,18 @@ impl Vfs {
         }
     }
 
+    /// Names go before their content only where it cannot be saved.
+    fn save_named(&self, place: u64, patience: Patience<'_>) -> FsResult<()> {
+        match self.data.save_named(place, patience) {
+            Err(FsError::Interrupted) => Err(FsError::Interrupted),
+            Err(error) => {
+                tracing::warn!(%error, "names are told before their content, which cannot be saved at present");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
     /// Performs an operation for which the kernel may hold locks of `inodes`.
     fn call(&self, inodes: &[&Arc<Inode>], op: Op, patience: Patience<'_>) -> FsResult<Reply> {
         // What was done here is told before it.
@@ -187,7 +206,7 @@ impl Vfs {
             Needs::Everything => self.caches.journal.last(),
             _ => changed.max().unwrap_or(0),
         };
-        self.data.save_named(place, patience)?;
+        self.save_named(place, patience)?;
         let _busy: Vec<Busy> = inodes.iter().map(|inode| Busy::new((*inode).clone())).collect();
         self.session.call(op, patience)
     }
@@ -201,8 +220,8 @@ fn check_name(name: &[u8]) -> FsResult<()> {
     }
 }
 
-/// The time for a write that is kept here for a while.
-fn now() -> Timestamp {
+/// This machine's clock.
+fn wall_clock() -> Timestamp {
     match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => Timestamp {
             secs: since.as_secs() as i64,

@@ -169,12 +169,9 @@ impl Vfs {
         if self.data.is_full() && handle.flags & libc::O_ACCMODE != libc::O_RDONLY {
             self.data.flush_and_wait(inode, patience)?;
         }
-        let (error, losses) = {
-            let state = inode.state.lock();
-            (state.content.error, state.content.losses)
-        };
-        handle.check_losses(losses)?;
-        error.map_or(Ok(()), Err)
+        let content = &mut inode.state.lock().content;
+        handle.check_losses(content)?;
+        content.error.map_or(Ok(()), Err)
     }
 
     /// The last descriptor of an open file is closed.

@@ -2,7 +2,7 @@
 
 use super::handle::Handle;
 use super::write::HeldPages;
-use super::{Caller, Vfs, now};
+use super::{Caller, Vfs};
 use crate::config::Atime;
 use crate::data::{Piece, pieces};
 use crate::inode::recall::Recalled;
@@ -179,12 +179,12 @@ impl Vfs {
             return false;
         }
         if attr.atime > attr.mtime && attr.atime > attr.ctime {
-            let now = now();
+            let now = self.now();
             if now.secs - attr.atime.secs < ATIME_AGE {
                 return false;
             }
         }
-        state.atime = Some(now());
+        state.atime = Some(self.now());
         true
     }
 }

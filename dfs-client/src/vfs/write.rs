@@ -1,7 +1,7 @@
 //! Writing files: into memory, under the exclusive lease.
 
 use super::handle::Handle;
-use super::{Caller, Vfs, WAIT_TICK, now};
+use super::{Caller, Vfs, WAIT_TICK};
 use crate::inode::recall::Recalled;
 use crate::inode::{Inode, PageWait};
 use crate::wait::Patience;
@@ -90,6 +90,7 @@ impl Vfs {
         // O_SYNC includes O_DSYNC's bit.
         if how.has(libc::O_DSYNC) {
             self.data.flush_and_wait(&handle.inode, patience)?;
+            self.data.tell_inode(&handle.inode, patience)?;
         }
         Ok(written)
     }
@@ -111,7 +112,7 @@ impl Vfs {
         let Some(attr) = state.attr() else {
             return Ok(Written::NoLease);
         };
-        handle.check_losses(state.content.losses)?;
+        handle.check_losses(&mut state.content)?;
         if let Some(error) = state.content.error {
             return Err(error);
         }
@@ -152,7 +153,8 @@ impl Vfs {
         }
         self.caches.budget.take(grown);
         state.content.since.get_or_insert_with(Instant::now);
-        state.content.mtime = now();
+        state.content.mtime = self.now();
+        state.content.after = state.attrs_here;
         state.content.kill_suidgid |= how.kill_suidgid;
         let dirty = state.content.dirty.bytes();
         if std::mem::take(&mut state.fresh) {

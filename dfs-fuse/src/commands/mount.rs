@@ -58,8 +58,9 @@ Options after -o:
   entry-cache=TIME       the same for names; also dir-entry-cache, negative-timeout
   timeout=TIME           longest wait for a server before a call fails with an error [30s]
   metrics=ADDRESS:PORT   serve /metrics, /healthz and /readyz there; a mount does not unless told to [off]
-  nowsync                for trying: names and attributes are changed by the mount itself where nobody else is at work,
-                         and told within a second; fsync, of a file or directory, makes them durable [wsync]
+  wsync                  every change of names and attributes is durable when it returns [on]; sync and dirsync have it too
+  nowsync                they are made by the mount itself where nobody else is at work, and told within a second;
+                         fsync, of a file or directory, makes them durable
   slow-call=TIME         calls that take longer get a line in the log [1s]
   nonempty               mount over a directory that is not empty
   remount                change ro, rw and the like of a mount in place

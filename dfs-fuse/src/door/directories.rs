@@ -47,8 +47,8 @@ pub fn releasedir(vfs: &Vfs, _caller: &Caller<'_>, ino: Ino, release: &Release) 
 }
 
 /// Changes of names are durable when they return; what an exclusive lease held back is sent here.
-pub fn fsyncdir(vfs: &Vfs, caller: &Caller<'_>, ino: Ino, _handle: u64, _data_only: bool) -> FsResult<Done> {
-    vfs.fsyncdir(caller, ino).map(|()| Done)
+pub fn fsyncdir(vfs: &Vfs, caller: &Caller<'_>, ino: Ino, handle: u64, _data_only: bool) -> FsResult<Done> {
+    vfs.fsyncdir(caller, ino, handle).map(|()| Done)
 }
 
 #[cfg(test)]

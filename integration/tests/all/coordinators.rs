@@ -51,6 +51,8 @@ fn work(scene: &Scene, made: &mut BTreeSet<String>, leader: &Path, further: usiz
             for _ in 0..RECORDS / 4 {
                 let name = format!("dir-{}", made.len());
                 std::fs::create_dir(scene.join(&name)).unwrap();
+                // A record of its own.
+                std::fs::File::open(scene.path()).unwrap().sync_all().unwrap();
                 made.insert(name);
             }
             checkpoint(leader) > before

@@ -1,6 +1,7 @@
 //! SIGKILL at random moments: of everything, of one server, of the client. What fsync acknowledged must be there.
 use crate::Scene;
 use integration::oracle::Oracle;
+use integration::order::Order;
 use integration::patience;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -103,7 +104,7 @@ fn rand_seed() -> u64 {
     rand::rng().random()
 }
 
-// S13, S14, S17, S30
+// S13, S17, S30
 #[test]
 fn everything_killed() {
     rounds(12, Victim::Everything);
@@ -168,8 +169,8 @@ fn the_state_is_rebuilt_from_checkpoint_and_log() {
 
 // S14
 #[test]
-fn names_and_attributes_need_no_fsync() {
-    let mut scene = Scene::new();
+fn names_and_attributes_need_no_fsync_with_wsync() {
+    let mut scene = Scene::with("allow_other,wsync");
     for round in 0..4 {
         let at = |name: &str| scene.join(&format!("{name}-{round}"));
         std::fs::create_dir(at("dir")).unwrap();
@@ -187,4 +188,55 @@ fn names_and_attributes_need_no_fsync() {
         assert!(at("dir").join("file").is_file() && at("moved").is_file() && at("soft").is_symlink());
         assert!(!at("gone").exists() && !at("hard").exists());
     }
+}
+
+/// Longer than changes wait before they are told.
+const TOLD: Duration = Duration::from_secs(5);
+
+/// One round of changes of names that nobody waits for, and a kill: all steps, those synced, and those that are left.
+fn ordered(scene: &mut Scene, name: &str, victim: Victim, idle: Duration, random: &mut StdRng) -> [usize; 3] {
+    let dir = scene.join(name);
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::File::open(&dir).unwrap().sync_all().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (told, seed) = (stop.clone(), random.random());
+    let worker = std::thread::Builder::new().name("worker".into()).spawn(move || {
+        let mut order = Order::default();
+        let outcome = order.work(&dir, seed, &told);
+        (order, outcome)
+    });
+    std::thread::sleep(Duration::from_millis(random.random_range(400..1500)));
+    if !idle.is_zero() {
+        stop.store(true, Ordering::Relaxed);
+        std::thread::sleep(idle);
+    }
+    strike(scene, victim, random);
+    stop.store(true, Ordering::Relaxed);
+    let worker = worker.unwrap();
+    let (order, outcome) = patience::within("the worker", WORK_LIMIT, move || worker.join().unwrap());
+    if victim == Victim::Coordinator {
+        outcome.expect("the mount lives on and waits");
+    }
+    [order.steps(), order.synced(), order.verify(&scene.join(name))]
+}
+
+// S13, S64, S65
+#[test]
+fn what_was_not_synced_is_lost_from_the_end() {
+    let seed = rand_seed();
+    eprintln!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut scene = Scene::with("allow_other,nowsync");
+    let victims = [Victim::Client, Victim::Everything, Victim::Coordinator];
+    for (round, victim) in victims.into_iter().cycle().take(9).enumerate() {
+        let idle = if round < 6 { Duration::ZERO } else { TOLD };
+        let name = format!("round-{round}");
+        let [steps, synced, left] = ordered(&mut scene, &name, victim, idle, &mut random);
+        eprintln!("{victim:?}: {left} of {steps} steps are left, {synced} were synced");
+        assert!(steps > 20, "too little was done to show anything");
+        if victim == Victim::Coordinator || !idle.is_zero() {
+            assert_eq!(left, steps, "{victim:?}: nothing is lost by it");
+        }
+    }
+    scene.cluster.assert_clean();
 }

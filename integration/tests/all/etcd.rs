@@ -187,8 +187,9 @@ fn a_log_longer_than_the_quota_passes_and_an_etcd_filled_by_others_clears_itself
     let error = patience::until("mkdir is refused while etcd is full", LIMIT, || {
         number += 1;
         let path = scene.join(&format!("new-{number}"));
-        let made = patience::within("mkdir while etcd is full", LIMIT, move || {
-            std::fs::create_dir(path)
+        let made = patience::within("mkdir and fsync while etcd is full", LIMIT, move || {
+            std::fs::create_dir(&path)?;
+            File::open(path)?.sync_all()
         });
         made.err().and_then(|error| error.raw_os_error())
     });
@@ -204,7 +205,8 @@ fn a_log_longer_than_the_quota_passes_and_an_etcd_filled_by_others_clears_itself
     let mut number = 0;
     patience::until_true("writes go on by themselves", LIMIT, || {
         number += 1;
-        std::fs::create_dir(scene.join(&format!("after-{number}"))).is_ok()
+        let path = scene.join(&format!("after-{number}"));
+        std::fs::create_dir(&path).is_ok_and(|()| File::open(path).is_ok_and(|dir| dir.sync_all().is_ok()))
     });
     patience::until_true("and the cluster is healthy", LIMIT, || {
         scene.cluster.dfs(&["status"]).status.success()

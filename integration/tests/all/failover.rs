@@ -385,8 +385,9 @@ fn without_a_majority_of_etcd_writes_end_with_an_error_and_go_on_when_it_returns
         assert_eq!(read.unwrap(), b"content");
     }
     let path = mount.join("new");
-    let made = patience::within("mkdir without etcd", WORK_LIMIT, move || {
-        std::fs::create_dir(path)
+    let made = patience::within("mkdir and its fsync without etcd", WORK_LIMIT, move || {
+        std::fs::create_dir(&path)?;
+        File::open(path)?.sync_all()
     });
     assert_eq!(
         sys::errno(made),

@@ -53,6 +53,7 @@ fn what_a_killed_client_had_open_or_in_flight_goes_when_its_session_has_ended() 
     assert!(with_orphan > kept, "{with_orphan} copies");
 
     // Without a coordinator the uploads go on and nothing can be committed.
+    File::create(far.join("late")).unwrap().sync_all().unwrap();
     let late = write(&far, "late", 8);
     scene.cluster.coordinator.kill();
     let mut last = (copies(&scene.cluster), Instant::now());

@@ -29,6 +29,7 @@ mod model;
 mod mounting;
 mod observing;
 mod outage;
+mod pending;
 mod power;
 mod programs;
 mod quota;
@@ -60,9 +61,14 @@ pub struct Scene {
 )]
 impl Scene {
     pub fn new() -> Self {
+        Self::with("allow_other")
+    }
+
+    /// With other mount options.
+    pub fn with(options: &str) -> Self {
         let room = Room::new();
         let cluster = Cluster::start(room.path());
-        let mount = Mount::new(&cluster, room.path(), "mnt");
+        let mount = Mount::with(&cluster, room.path(), "mnt", "", options);
         Self { mount, cluster, room }
     }
 

@@ -26,7 +26,10 @@ fn without_servers_calls_end_with_an_error_and_go_on_when_they_return() {
     scene.cluster.kill_all();
     let path = mount.join("new");
     let begun = Instant::now();
-    let made = patience::within("create without servers", BOUND, move || std::fs::create_dir(path));
+    let made = patience::within("create and fsync without servers", BOUND, move || {
+        std::fs::create_dir(&path)?;
+        File::open(path)?.sync_all()
+    });
     assert_eq!(
         sys::errno(made),
         libc::ETIMEDOUT,

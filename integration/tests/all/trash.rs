@@ -34,6 +34,8 @@ fn what_was_removed_comes_back_and_goes_after_its_time() {
     let scene = Scene::new();
     std::fs::write(scene.join("before"), "gone at once").unwrap();
     std::fs::remove_file(scene.join("before")).unwrap();
+    // What is told after the retention was set goes to the trash.
+    std::fs::File::open(scene.path()).unwrap().sync_all().unwrap();
     assert!(trash(&scene, &["retain", "2m"]));
     let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
     std::fs::create_dir(scene.join("d")).unwrap();

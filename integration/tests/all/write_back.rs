@@ -15,17 +15,17 @@ fn calls(scene: &Scene) -> f64 {
     Figures::of(scene.cluster.coordinator.metrics).sum("dfs_coordinator_call_seconds_count", "")
 }
 
-fn names(dir: &Path) -> BTreeSet<String> {
+pub fn names(dir: &Path) -> BTreeSet<String> {
     let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
     std::fs::read_dir(dir).unwrap().map(name).collect()
 }
 
-fn sync(path: &Path) {
+pub fn sync(path: &Path) {
     File::open(path).unwrap().sync_all().unwrap();
 }
 
 /// Two mounts that change names by themselves.
-fn scene() -> (Scene, Mount) {
+pub fn scene() -> (Scene, Mount) {
     let room = Room::new();
     let cluster = Cluster::start(room.path());
     let mount = |name: &str| Mount::with(&cluster, room.path(), name, "", "allow_other,nowsync");
@@ -41,7 +41,7 @@ fn scene() -> (Scene, Mount) {
 }
 
 /// The mount has what it needs to make names by itself.
-fn warm(scene: &Scene) {
+pub fn warm(scene: &Scene) {
     patience::until_true("names are made without a call for each", LIMIT, || {
         let before = calls(scene);
         for n in 0..10 {
