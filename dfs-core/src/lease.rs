@@ -7,6 +7,7 @@ use crate::types::LeaseMode;
 use crate::view::Opens;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 /// A lease in the way: `session` must give up what it holds beyond `keep`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,9 +17,13 @@ pub struct Conflict {
     pub keep: LeaseMode,
 }
 
+/// A session's place in the table: there are millions of holders, and its UUID is four times as long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(u32);
+
 #[derive(Clone, Copy, Debug)]
 struct Holder {
-    session: SessionId,
+    place: Place,
     mode: LeaseMode,
     open: bool,
 }
@@ -27,7 +32,11 @@ struct Holder {
 #[derive(Clone, Debug)]
 enum Holders {
     One(Holder),
-    Many(Vec<Holder>),
+    #[expect(
+        clippy::box_collection,
+        reason = "the one holder of most inodes takes half the memory"
+    )]
+    Many(Box<Vec<Holder>>),
 }
 
 impl Holders {
@@ -38,27 +47,27 @@ impl Holders {
         }
     }
 
-    fn find_mut(&mut self, session: SessionId) -> Option<&mut Holder> {
+    fn find_mut(&mut self, place: Place) -> Option<&mut Holder> {
         let holders = match self {
             Holders::One(holder) => std::slice::from_mut(holder),
             Holders::Many(holders) => holders.as_mut_slice(),
         };
-        holders.iter_mut().find(|holder| holder.session == session)
+        holders.iter_mut().find(|holder| holder.place == place)
     }
 
     fn push(&mut self, holder: Holder) {
         match self {
-            Holders::One(first) => *self = Holders::Many(vec![*first, holder]),
+            Holders::One(first) => *self = Holders::Many(Box::new(vec![*first, holder])),
             Holders::Many(holders) => holders.push(holder),
         }
     }
 
     /// Without the session's; whether nobody is left.
-    fn remove(&mut self, session: SessionId) -> bool {
+    fn remove(&mut self, place: Place) -> bool {
         match self {
-            Holders::One(holder) => holder.session == session,
+            Holders::One(holder) => holder.place == place,
             Holders::Many(holders) => {
-                holders.retain(|holder| holder.session != session);
+                holders.retain(|holder| holder.place != place);
                 if let [last] = holders.as_slice() {
                     *self = Holders::One(*last);
                     return false;
@@ -69,12 +78,72 @@ impl Holders {
     }
 }
 
+/// Who holds something, by place. A place is free again when its session holds nothing.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    of: BTreeMap<SessionId, Place>,
+    sessions: Vec<SessionId>,
+    inodes: Vec<BTreeSet<Ino>>,
+    free: Vec<Place>,
+    /// Inodes of all sessions together.
+    total: usize,
+}
+
+impl Places {
+    fn find(&self, session: SessionId) -> Option<Place> {
+        self.of.get(&session).copied()
+    }
+
+    fn session(&self, place: Place) -> SessionId {
+        self.sessions[place.0 as usize]
+    }
+
+    fn inodes(&self, session: SessionId) -> Option<&BTreeSet<Ino>> {
+        self.find(session).map(|place| &self.inodes[place.0 as usize])
+    }
+
+    /// The session's place, which it is given when it has none.
+    fn take(&mut self, session: SessionId) -> Place {
+        if let Some(place) = self.find(session) {
+            return place;
+        }
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.sessions.push(session);
+            self.inodes.push(BTreeSet::new());
+            Place(self.sessions.len() as u32 - 1)
+        });
+        self.sessions[place.0 as usize] = session;
+        self.of.insert(session, place);
+        place
+    }
+
+    fn add(&mut self, place: Place, ino: Ino) {
+        self.total += usize::from(self.inodes[place.0 as usize].insert(ino));
+    }
+
+    fn remove(&mut self, place: Place, ino: Ino) {
+        let inodes = &mut self.inodes[place.0 as usize];
+        self.total -= usize::from(inodes.remove(&ino));
+        if inodes.is_empty() {
+            self.leave(place);
+        }
+    }
+
+    /// What the session held.
+    fn leave(&mut self, place: Place) -> BTreeSet<Ino> {
+        let inodes = std::mem::take(&mut self.inodes[place.0 as usize]);
+        self.total -= inodes.len();
+        self.of.remove(&self.session(place));
+        self.free.push(place);
+        inodes
+    }
+}
+
 /// The leases of a volume. At most one session holds an inode exclusively, and then no other holds it shared.
 #[derive(Clone, Debug, Default)]
 pub struct LeaseTable {
     inodes: HashMap<Ino, Holders>,
-    /// The inodes of a session.
-    sessions: BTreeMap<SessionId, BTreeSet<Ino>>,
+    places: Places,
 }
 
 impl LeaseTable {
@@ -92,7 +161,7 @@ impl LeaseTable {
                 .filter(|holder| holder.mode > LeaseMode::None)
             {
                 conflicts.push(Conflict {
-                    session: holder.session,
+                    session: self.places.session(holder.place),
                     ino: *ino,
                     keep: LeaseMode::None,
                 });
@@ -104,7 +173,7 @@ impl LeaseTable {
                 .filter(|holder| holder.mode == LeaseMode::Exclusive)
             {
                 conflicts.push(Conflict {
-                    session: holder.session,
+                    session: self.places.session(holder.place),
                     ino: *ino,
                     keep: LeaseMode::Shared,
                 });
@@ -142,14 +211,12 @@ impl LeaseTable {
 
     /// Forgets the session: the inodes it held something of.
     pub fn drop_session(&mut self, session: SessionId) -> Vec<Ino> {
-        let inos: Vec<Ino> = self
-            .sessions
-            .remove(&session)
-            .unwrap_or_default()
-            .into_iter()
-            .collect();
+        let Some(place) = self.places.find(session) else {
+            return Vec::new();
+        };
+        let inos: Vec<Ino> = self.places.leave(place).into_iter().collect();
         for ino in &inos {
-            self.remove_holder(session, *ino);
+            self.remove_holder(place, *ino);
         }
         inos
     }
@@ -160,7 +227,7 @@ impl LeaseTable {
             .holders(ino)
             .iter()
             .filter(|holder| holder.open)
-            .map(|holder| holder.session)
+            .map(|holder| self.places.session(holder.place))
             .collect();
         sessions.sort();
         sessions
@@ -168,7 +235,25 @@ impl LeaseTable {
 
     /// Number of inodes that the session holds something of.
     pub fn count(&self, session: SessionId) -> usize {
-        self.sessions.get(&session).map_or(0, BTreeSet::len)
+        self.places.inodes(session).map_or(0, BTreeSet::len)
+    }
+
+    /// The sum of [`LeaseTable::count`] over all sessions.
+    pub fn total(&self) -> usize {
+        self.places.total
+    }
+
+    /// At most `limit` leases of the session on inodes behind `after`, in their order, that it does not hold open.
+    pub fn idle(&self, session: SessionId, after: Ino, limit: usize) -> Vec<Ino> {
+        let Some(inodes) = self.places.inodes(session) else {
+            return Vec::new();
+        };
+        let behind = inodes.range((Bound::Excluded(after), Bound::Unbounded)).copied();
+        let idle = |ino: &Ino| {
+            let holder = self.holder(session, *ino);
+            holder.is_some_and(|holder| holder.mode > LeaseMode::None && !holder.open)
+        };
+        behind.filter(idle).take(limit).collect()
     }
 
     /// The most that the session could hold beside the others.
@@ -190,30 +275,30 @@ impl LeaseTable {
     }
 
     fn holder(&self, session: SessionId, ino: Ino) -> Option<&Holder> {
-        self.holders(ino).iter().find(|holder| holder.session == session)
+        let place = self.places.find(session)?;
+        self.holders(ino).iter().find(|holder| holder.place == place)
     }
 
     fn others(&self, me: SessionId, ino: Ino) -> impl Iterator<Item = &Holder> {
+        let me = self.places.find(me);
         self.holders(ino)
             .iter()
-            .filter(move |holder| holder.session != me)
+            .filter(move |holder| Some(holder.place) != me)
     }
 
     fn put(&mut self, session: SessionId, ino: Ino, mode: LeaseMode, open: bool) {
         if mode == LeaseMode::None && !open {
-            self.remove_holder(session, ino);
-            if let Some(inos) = self.sessions.get_mut(&session) {
-                inos.remove(&ino);
-                if inos.is_empty() {
-                    self.sessions.remove(&session);
-                }
+            if let Some(place) = self.places.find(session) {
+                self.remove_holder(place, ino);
+                self.places.remove(place, ino);
             }
             return;
         }
-        let holder = Holder { session, mode, open };
+        let place = self.places.take(session);
+        let holder = Holder { place, mode, open };
         match self.inodes.entry(ino) {
             Entry::Occupied(mut holders) => {
-                if let Some(own) = holders.get_mut().find_mut(session) {
+                if let Some(own) = holders.get_mut().find_mut(place) {
                     *own = holder;
                     return;
                 }
@@ -223,12 +308,12 @@ impl LeaseTable {
                 none.insert(Holders::One(holder));
             }
         }
-        self.sessions.entry(session).or_default().insert(ino);
+        self.places.add(place, ino);
     }
 
-    fn remove_holder(&mut self, session: SessionId, ino: Ino) {
+    fn remove_holder(&mut self, place: Place, ino: Ino) {
         if let Some(holders) = self.inodes.get_mut(&ino)
-            && holders.remove(session)
+            && holders.remove(place)
         {
             self.inodes.remove(&ino);
         }

@@ -72,7 +72,13 @@ proptest! {
             }
             for session in (0..3).map(SessionId) {
                 prop_assert_eq!(table.count(session), naive.keys().filter(|key| key.0 == session).count());
+                let idle = naive.iter().filter(|((whose, ino), (mode, open))| {
+                    *whose == session && *ino > Ino(0) && *mode > LeaseMode::None && !open
+                });
+                let idle: Vec<Ino> = idle.map(|((_, ino), _)| *ino).take(1).collect();
+                prop_assert_eq!(table.idle(session, Ino(0), 1), idle);
             }
+            prop_assert_eq!(table.total(), naive.len());
             for ino in (0..3).map(Ino) {
                 let open: Vec<SessionId> = naive
                     .iter()

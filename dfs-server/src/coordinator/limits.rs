@@ -10,6 +10,9 @@ pub const SESSION_CALLS: usize = 8192;
 pub const SESSIONS: usize = 10_000;
 /// Inodes on which one session may hold leases: what a client caches in some hundred megabytes.
 pub const SESSION_LEASES: usize = 1 << 20;
+/// Idle leases that one session is asked to give back at a time, when all sessions together hold too many: far less
+/// than its stream takes, and ten thousand in a second.
+pub const SPARED_LEASES: usize = 1024;
 /// Leases and locks that one `Hello` may reclaim.
 pub const RECLAIM: usize = 1 << 20;
 /// Messages to one client that its stream has not taken yet; a slower client must reconnect.

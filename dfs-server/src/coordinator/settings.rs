@@ -74,6 +74,9 @@ pub struct Policy {
     /// Records of the log after which a checkpoint is made (there is also a bound in bytes)
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..), env = "DFS_CHECKPOINT_RECORDS")]
     pub checkpoint_records: u64,
+    /// Leases of all clients of a volume together; beyond it what lies idle is asked back
+    #[arg(long, default_value_t = 1 << 21, value_parser = clap::value_parser!(u32).range(1024..), env = "DFS_MAX_LEASES")]
+    pub max_leases: u32,
     #[command(flatten)]
     pub healing: Healing,
 }
@@ -104,6 +107,7 @@ pub struct Settings {
     pub inventory_interval: Duration,
     pub clean_interval: Duration,
     pub checkpoint_records: u64,
+    pub max_leases: u32,
     /// Where this volume's figures are counted.
     pub observer: Observer,
     pub healing: Healing,
@@ -149,6 +153,7 @@ impl Policy {
             inventory_interval: self.inventory_interval,
             clean_interval: self.clean_interval,
             checkpoint_records: self.checkpoint_records,
+            max_leases: self.max_leases,
             observer: observer.clone(),
             healing: self.healing,
         })

@@ -137,7 +137,7 @@ impl Executor {
         if now.saturating_duration_since(self.figures.summed) < SUMS {
             return;
         }
-        let leases: usize = self.sessions.keys().map(|id| self.leases.count(*id)).sum();
+        let leases = self.leases.total();
         let alive = self.cluster.nodes.values().filter(|node| node.alive).count();
         let figures = &mut self.figures;
         figures.summed = now;

@@ -77,7 +77,8 @@ impl Executor {
         let before = self.leases.mode(session, ino);
         let withheld = self.recalls.get(session, ino).is_some()
             || self.parked.wants(ino)
-            || self.leases.count(session) >= SESSION_LEASES;
+            || self.leases.count(session) >= SESSION_LEASES
+            || self.crowded_by(session);
         if withheld || wanted <= before {
             return None;
         }

@@ -27,6 +27,7 @@ mod reload;
 mod repeat;
 mod rules;
 mod session;
+mod spare;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -117,6 +118,8 @@ pub struct Executor {
     leases: LeaseTable,
     locks: LockTable,
     recalls: Recalls,
+    /// Up to where the sessions were asked for idle leases.
+    spared: BTreeMap<SessionId, Ino>,
     /// Inodes that somebody else wanted while they were held exclusively, and until when they count as shared.
     contended: BTreeMap<Ino, Instant>,
     parked: Parked,
@@ -167,6 +170,7 @@ impl Executor {
             leases: LeaseTable::new(),
             locks: LockTable::new(),
             recalls: Recalls::default(),
+            spared: BTreeMap::new(),
             contended: BTreeMap::new(),
             parked: Parked::default(),
             grace: None,

@@ -62,6 +62,13 @@ impl Recalls {
             .any(|(_, recall)| recall.taken)
     }
 
+    /// What the session was asked for and has not answered.
+    pub fn count(&self, session: SessionId) -> usize {
+        self.open
+            .range((session, Ino(0))..=(session, Ino(u64::MAX)))
+            .count()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, Ino, &Recall)> {
         self.open
             .iter()

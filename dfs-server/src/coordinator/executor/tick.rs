@@ -24,6 +24,7 @@ impl Executor {
         self.end_grace(now)?;
         self.revoke_overdue(now)?;
         self.end_silent(now)?;
+        self.spare_leases();
         self.contended.retain(|_, until| now < *until);
         let healing = self.settings.healing;
         if self.cluster.tick(now, absence, healing.suspect_after) {

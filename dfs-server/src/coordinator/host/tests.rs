@@ -40,6 +40,7 @@ fn settings(dir: &Path) -> Settings {
         inventory_interval: 60 * second,
         clean_interval: 600 * second,
         checkpoint_records: 1000,
+        max_leases: 1 << 21,
         observer: Default::default(),
         healing: Healing {
             suspect_after: 3 * second,

@@ -110,3 +110,24 @@ fn what_was_read_from_the_future_is_told() {
     overlay.get(&[2]).unwrap();
     assert_eq!(overlay.seen(), Index(6));
 }
+
+/// A row that changes all the time leaves its old versions in the write buffer, and every scan walks over them.
+#[test]
+fn old_versions_are_written_out_when_scans_walk_over_them() {
+    const MOST: u64 = 300_000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let value = vec![7; 64];
+    let mut index = 0;
+    while store.tables() == 0 {
+        assert!(index < MOST, "all versions are still in the buffer");
+        for _ in 0..1000 {
+            index += 1;
+            let rows = vec![(vec![9], Some(value.clone()))];
+            store.apply(&[record(index, rows)]).unwrap();
+        }
+        assert_eq!(all(&store, 2), [(vec![9], value.clone())]);
+    }
+    assert_eq!(store.applied().unwrap(), Index(index));
+    assert_eq!(all(&store, 2), [(vec![9], value)]);
+}

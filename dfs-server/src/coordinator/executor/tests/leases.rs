@@ -129,3 +129,55 @@ async fn a_gift_is_confirmed_before_others_use_it() {
     let reply = one.call(Op::GetAttr { ino }).await;
     assert_eq!(granted(&reply, ino), LeaseMode::Shared);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_idle_is_asked_back_when_all_sessions_hold_too_many() {
+    const MOST: u32 = 40;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        max_leases: MOST,
+        ..settings(dir.path())
+    };
+    let coordinator = start_with(settings);
+    let handle = coordinator.handle();
+    let mut full = Client::new(&handle, 1).await;
+    let mut lean = Client::new(&handle, 2).await;
+    let mut held = BTreeSet::from([Ino::ROOT.0]);
+    let mut made = Vec::new();
+    for n in 0..2 * MOST {
+        let (ino, reply) = full.make(&format!("f{n}")).await;
+        made.push(ino);
+        if granted(&reply, ino) == LeaseMode::Exclusive {
+            held.insert(ino.0);
+        }
+        full.ack_open(ino.0, LeaseMode::Exclusive, 0).await;
+        while let Some(recall) = full.recalls.pop_front() {
+            full.ack_open(recall.ino, LeaseMode::None, recall.number).await;
+            held.remove(&recall.ino);
+        }
+    }
+    // What it holds open is its to keep; beyond its share it gets nothing new.
+    let share = MOST as usize + MOST as usize / 4;
+    assert!(
+        (MOST as usize / 2..=share).contains(&held.len()),
+        "{}",
+        held.len()
+    );
+    for ino in made {
+        full.ack(ino.0, LeaseMode::Exclusive, 0).await;
+    }
+    while held.len() > MOST as usize {
+        full.heartbeat().await;
+        let recall = full.recalled().await;
+        assert_eq!(
+            (recall.keep(), recall.taken),
+            (v1::LeaseMode::None, false),
+            "asked for, not taken"
+        );
+        full.ack(recall.ino, LeaseMode::None, recall.number).await;
+        held.remove(&recall.ino);
+    }
+    // Others get theirs.
+    let (ino, reply) = lean.make("lean").await;
+    assert_eq!(granted(&reply, ino), LeaseMode::Exclusive);
+}

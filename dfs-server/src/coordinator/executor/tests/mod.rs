@@ -24,7 +24,7 @@ use dfs_proto::convert::lock::LockAction;
 use dfs_proto::v1::reply::Outcome;
 use dfs_proto::v1::server_message::Message;
 use dfs_proto::v1::{self, ServerMessage};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -49,6 +49,7 @@ fn settings(dir: &Path) -> Settings {
         inventory_interval: Duration::from_secs(60),
         clean_interval: Duration::from_secs(600),
         checkpoint_records: 1000,
+        max_leases: 1 << 21,
         observer: Default::default(),
         healing: Healing {
             suspect_after: Duration::from_secs(3),
@@ -66,12 +67,17 @@ impl Coordinator {
 }
 
 fn start(dir: &Path) -> Coordinator {
+    start_with(settings(dir))
+}
+
+fn start_with(settings: Settings) -> Coordinator {
+    let dir = settings.data_dir.clone();
     let reign = Reign {
         log: Box::new(FileLog::open(&dir.join("log")).unwrap()),
         standing: Standing::unlimited(),
     };
-    let store = recovery::open_state(dir).unwrap();
-    Coordinator(Led::start(settings(dir), store, reign, true, Arc::default()).unwrap())
+    let store = recovery::open_state(&dir).unwrap();
+    Coordinator(Led::start(settings, store, reign, true, Arc::default()).unwrap())
 }
 
 /// Stops like a crash would, but waits for the end, so that the directory can be opened again.

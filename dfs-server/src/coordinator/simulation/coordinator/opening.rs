@@ -18,6 +18,7 @@ fn settings() -> Settings {
         inventory_interval: Duration::from_secs(5),
         clean_interval: Duration::from_secs(600),
         checkpoint_records: u64::MAX,
+        max_leases: 1 << 21,
         observer: Default::default(),
         healing: Healing {
             suspect_after: Duration::from_secs(3),
