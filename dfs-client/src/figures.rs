@@ -79,6 +79,12 @@ impl Figures {
         }
     }
 
+    /// The times of requests as a page of the report.
+    pub fn requests_page(&self) -> serde_json::Value {
+        let requests = self.requests.lock();
+        crate::report::times(requests.iter().map(|(op, times)| (*op, times)))
+    }
+
     /// A request to the coordinator was answered.
     pub fn answered(&self, kind: &'static str, time: Duration) {
         let mut requests = self.requests.lock();

@@ -15,12 +15,14 @@ pub mod info;
 pub mod node;
 pub mod quota;
 mod space;
+pub mod stats;
 pub mod status;
 pub mod sync;
 mod target;
 pub mod top;
 pub mod trash;
 pub mod volume;
+pub mod warmup;
 
 use crate::channel::{MESSAGE_MAX, connect_lazy};
 use crate::config::Source;

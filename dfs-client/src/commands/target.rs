@@ -3,6 +3,8 @@
 use super::Failure;
 use crate::config::Source;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +13,57 @@ use std::path::{Path, PathBuf};
 pub(super) struct Mounted {
     pub mountpoint: PathBuf,
     pub source: Source,
+    /// Who mounted it: whom the kernel lets in when the mount is not for others.
+    pub owner: Option<(u32, u32)>,
+}
+
+/// Opens the root of a mount. Root, too, is kept out by the kernel where only the owner may enter: then this process
+/// becomes the owner.
+pub(super) fn open_root(mounted: &Mounted) -> Result<File, Failure> {
+    let opened = match (File::open(&mounted.mountpoint), mounted.owner) {
+        (Err(error), Some((user, group))) if error.kind() == io::ErrorKind::PermissionDenied => {
+            // SAFETY: these calls take numbers and concern no memory.
+            let became = unsafe {
+                libc::setresgid(group, group, group) == 0 && libc::setresuid(user, user, user) == 0
+            };
+            match became {
+                true => File::open(&mounted.mountpoint),
+                false => Err(error),
+            }
+        }
+        (opened, _) => opened,
+    };
+    opened.map_err(|error| Failure::Io {
+        what: mounted.mountpoint.display().to_string(),
+        error,
+    })
+}
+
+/// The mount that `given` is on, or the only one of this machine. Asks no mount anything when it is the mountpoint.
+pub(super) fn mounted(given: Option<&Path>) -> Result<Mounted, Failure> {
+    let mut all = mounts()?;
+    let Some(path) = given else {
+        return match (all.pop(), all.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (None, _) => Err(Failure::Usage("nothing is mounted here".to_owned())),
+            (Some(_), false) => Err(Failure::Usage(
+                "several volumes are mounted here; name a mountpoint".to_owned(),
+            )),
+        };
+    };
+    let absolute = std::path::absolute(path).map_err(|error| Failure::Io {
+        what: path.display().to_string(),
+        error,
+    })?;
+    // The one that was mounted last is the one that is seen.
+    match all
+        .into_iter()
+        .rev()
+        .find(|mounted| mounted.mountpoint == absolute)
+    {
+        Some(mounted) => Ok(mounted),
+        None => mount_of(path),
+    }
 }
 
 /// The volume that `given` names: `dfs://...`, or a path on a mount; without it, the only mount of this machine.
@@ -78,11 +131,19 @@ fn line(line: &[u8]) -> Option<Mounted> {
     if !fields.get(dash + 1)?.starts_with(b"fuse") {
         return None;
     }
+    let options = fields.get(dash + 3).copied().unwrap_or_default();
+    let number = |name: &[u8]| {
+        let all = options.split(|byte| *byte == b',');
+        let value = all.into_iter().find_map(|option| option.strip_prefix(name))?;
+        std::str::from_utf8(value).ok()?.parse::<u32>().ok()
+    };
+    let owner = number(b"user_id=").zip(number(b"group_id="));
     let source = String::from_utf8(unescape(fields.get(dash + 2)?)).ok()?;
     let source = Source::parse(&source).ok()?;
     Some(Mounted {
         mountpoint: PathBuf::from(OsString::from_vec(mountpoint)),
         source,
+        owner,
     })
 }
 
@@ -116,12 +177,13 @@ mod tests {
     #[test]
     fn mounts_are_found_among_others() {
         let text = b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
-            30 22 0:40 / /mnt/a\\040b rw,nosuid shared:1 - fuse.dfs dfs://localhost:7400/default/x rw,user_id=0\n\
+            30 22 0:40 / /mnt/a\\040b rw,nosuid shared:1 - fuse.dfs dfs://localhost:7400/default/x rw,user_id=7,group_id=8,x=1\n\
             31 22 0:41 / /mnt/c rw - fuse.sshfs host:/ rw\n";
         let found = parse(text);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].mountpoint, Path::new("/mnt/a b"));
         assert_eq!(found[0].source.coordinators, ["localhost:7400"]);
         assert_eq!(found[0].source.subdir, "x");
+        assert_eq!(found[0].owner, Some((7, 8)));
     }
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use dfs_core::ids::ChunkId;
 use lru::LruCache;
 use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const SHARDS: usize = 16;
 /// What an entry costs beside its content.
@@ -20,6 +21,7 @@ struct Shard {
 pub(crate) struct BlockCache {
     shards: Vec<Mutex<Shard>>,
     shard_bytes: u64,
+    evicted: AtomicU64,
 }
 
 impl BlockCache {
@@ -34,7 +36,13 @@ impl BlockCache {
         BlockCache {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             shard_bytes: bytes / SHARDS as u64,
+            evicted: AtomicU64::new(0),
         }
+    }
+
+    /// Blocks that had to make room for others.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
     }
 
     /// Most bytes held.
@@ -68,6 +76,7 @@ impl BlockCache {
                 break;
             };
             shard.bytes -= oldest.len() as u64 + OVERHEAD;
+            self.evicted.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -92,6 +92,24 @@ impl Data {
         }
     }
 
+    /// The blocks `first..=last` of the chunk, whole.
+    pub(super) fn whole_blocks(
+        self: &Arc<Self>,
+        chunk: ChunkId,
+        first: u32,
+        last: u32,
+        patience: Patience<'_>,
+    ) -> FsResult<Vec<Bytes>> {
+        let content = |block| match block {
+            Block::Ready(content) => Ok(content),
+            Block::Coming(fetch) => fetch.wait(patience),
+        };
+        self.request(chunk, first, last, true)
+            .into_iter()
+            .map(content)
+            .collect()
+    }
+
     /// Looks the blocks up and asks for those that are neither here nor on their way.
     fn request(self: &Arc<Self>, chunk: ChunkId, first: u32, last: u32, wanted: bool) -> Vec<Block> {
         let mut blocks = Vec::with_capacity(if wanted { (last - first) as usize + 1 } else { 0 });

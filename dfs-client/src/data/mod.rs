@@ -16,6 +16,7 @@ mod readahead;
 mod seal;
 pub(crate) mod stock;
 mod upload;
+mod warm;
 
 pub(crate) use budget::Budget;
 pub(crate) use disk_cache::DiskCache;

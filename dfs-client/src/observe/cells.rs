@@ -43,6 +43,9 @@ impl Gauge {
 
 /// Upper bounds of the buckets of times, nanoseconds: from an answer out of memory to the longest patience.
 pub(super) const TIMES: &[u64] = &[
+    1_000,
+    2_500,
+    5_000,
     10_000,
     25_000,
     50_000,
@@ -138,6 +141,18 @@ impl Histogram {
             .iter()
             .map(|count| count.load(Ordering::Relaxed))
             .sum()
+    }
+
+    /// Sum in the unit of the bounds, and the count in each bucket, the last above all bounds.
+    pub fn counts(&self) -> (u64, Vec<u64>) {
+        let cells = &self.0;
+        let counts = cells.counts.iter().map(|count| count.load(Ordering::Relaxed));
+        (cells.sum.load(Ordering::Relaxed), counts.collect())
+    }
+
+    /// Upper bounds of the buckets; of times in nanoseconds.
+    pub fn bounds(&self) -> &'static [u64] {
+        self.0.bounds
     }
 
     /// Sum, count, and the count in each bucket with its upper bound, not cumulative.

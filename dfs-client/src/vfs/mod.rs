@@ -13,9 +13,11 @@ mod namespace;
 mod open;
 mod quota;
 mod read;
+mod report;
 mod space;
 mod statfs;
 mod types;
+mod warm;
 mod write;
 mod xattr;
 
@@ -54,6 +56,7 @@ pub struct Vfs {
     /// The inode that the kernel calls 1.
     root: Ino,
     figures: Mutex<Option<statfs::Figures>>,
+    warming: warm::Warming,
     /// `None` when shut down.
     runtime: Mutex<Option<tokio::runtime::Runtime>>,
     tasks: tokio::runtime::Handle,

@@ -89,6 +89,7 @@ impl Vfs {
             kernel,
             root: Ino::ROOT,
             figures: Mutex::new(None),
+            warming: Default::default(),
             runtime: Mutex::new(Some(runtime)),
             tasks,
             config,

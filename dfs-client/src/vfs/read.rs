@@ -132,7 +132,7 @@ impl Vfs {
 
     /// Asks for the lease where it is missing and for the extents. Both are returned only when no lease was
     /// granted; else they are in the inode's state.
-    fn load(
+    pub(super) fn load(
         &self,
         inode: &Arc<Inode>,
         offset: u64,
@@ -190,7 +190,7 @@ impl Vfs {
 }
 
 /// The plan from what the coordinator said just now, without keeping anything.
-fn plan_once(attr: Attr, extents: Vec<Extent>, offset: u64, end: u64) -> Vec<Piece> {
+pub(super) fn plan_once(attr: Attr, extents: Vec<Extent>, offset: u64, end: u64) -> Vec<Piece> {
     let mut state = State::default();
     extents
         .into_iter()

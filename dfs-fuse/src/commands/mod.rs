@@ -14,12 +14,14 @@ mod node;
 mod options;
 mod quota;
 mod serve;
+mod stats;
 mod status;
 mod sync;
 mod top;
 mod trash;
 mod umount;
 mod volume;
+mod warmup;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -42,7 +44,9 @@ Examples:
   dfs umount /mnt/dfs
   dfs status dfs://localhost/default --json
   dfs top dfs://localhost/default
+  dfs stats /mnt/dfs
   dfs bench /mnt/dfs
+  dfs warmup /mnt/dfs/models
   dfs info /mnt/dfs/file
   dfs fsck /mnt/dfs";
 
@@ -58,8 +62,10 @@ enum Command {
     Quota(quota::Quota),
     Node(node::Node),
     Top(top::Top),
+    Stats(stats::Stats),
     Bench(bench::Bench),
     Volume(volume::Volume),
+    Warmup(warmup::Warmup),
 }
 
 /// Why a command failed: printed as one line.
@@ -96,8 +102,10 @@ pub fn main() -> ExitCode {
         Command::Quota(quota) => quota.run(),
         Command::Node(node) => node.run(),
         Command::Top(top) => top.run(),
+        Command::Stats(stats) => stats.run(),
         Command::Bench(bench) => bench.run(),
         Command::Volume(volume) => volume.run(),
+        Command::Warmup(warmup) => warmup.run(),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use dfs_client::observe::{Counter, Histogram, Metrics};
+use dfs_client::report;
 use dfs_core::error::FsError;
 
 use crate::kernel::request::Operation;
@@ -45,6 +46,11 @@ impl Calls {
         if let Some(histogram) = self.times.get(operation) {
             histogram.took(time);
         }
+    }
+
+    /// The times as a page of the report.
+    pub fn page(&self) -> serde_json::Value {
+        report::times(Operation::NAMES.into_iter().zip(&self.times))
     }
 
     pub fn failed(&self, error: FsError) {

@@ -15,7 +15,8 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_client::ioctl::DFS_IOC_SYNC;
+use dfs_client::ioctl::{DFS_IOC_REPORT, DFS_IOC_SYNC, DFS_IOC_WARM, WarmAsk, report_answer, report_page};
+use dfs_client::report;
 use dfs_client::vfs::{Caller, Vfs};
 use dfs_client::wait::Cancel;
 use dfs_core::error::{FsError, FsResult};
@@ -35,12 +36,20 @@ pub struct Door {
     /// Mounted with `-o sync`: every write is durable when it returns.
     sync: bool,
     calls: Calls,
+    /// The user whose process serves this mount.
+    owner: u32,
 }
 
 impl Door {
     pub fn new(vfs: Arc<Vfs>, sync: bool) -> Self {
         let calls = Calls::new(&vfs.observer().metrics);
-        Self { vfs, sync, calls }
+        let owner = nix::unistd::geteuid().as_raw();
+        Self {
+            vfs,
+            sync,
+            calls,
+            owner,
+        }
     }
 
     /// Calls the client on behalf of the request's caller; its waits end with the request.
@@ -60,6 +69,19 @@ impl Door {
             self.calls.failed(error);
             errno(error)
         })
+    }
+
+    /// A page of what this mount counts of itself, for root and whoever mounted it.
+    fn report(&self, req: &Request<'_>, ioctl: &Ioctl<'_>) -> FsResult<Vec<u8>> {
+        if req.uid != 0 && req.uid != self.owner {
+            return Err(FsError::NotPermitted);
+        }
+        let page = match report_page(ioctl.input).ok_or(FsError::Invalid)? {
+            report::CALLS => Some(self.calls.page()),
+            page => self.vfs.report(page),
+        };
+        let text = page.ok_or(FsError::Invalid)?.to_string();
+        report_answer(&text).ok_or(FsError::TooBig)
     }
 }
 
@@ -207,11 +229,17 @@ impl Filesystem for Door {
     }
 
     fn ioctl(&self, req: &Request<'_>, ioctl: &Ioctl<'_>, reply: Reply<IoctlOutput>) {
-        if ioctl.command != DFS_IOC_SYNC {
-            return reply.error(Errno(libc::ENOTTY));
-        }
-        match self.call(req, |vfs, caller| vfs.syncfs(caller)) {
-            Ok(()) => reply.output(0, &[]),
+        let output = match ioctl.command {
+            DFS_IOC_SYNC => self.call(req, |vfs, caller| vfs.syncfs(caller).map(|()| Vec::new())),
+            DFS_IOC_WARM => self.call(req, |vfs, caller| {
+                let ask = WarmAsk::decode(ioctl.input).ok_or(FsError::Invalid)?;
+                Ok(vfs.warm(caller, Ino(req.node), ask)?.encode().to_vec())
+            }),
+            DFS_IOC_REPORT => self.report(req, ioctl).map_err(errno),
+            _ => return reply.error(Errno(libc::ENOTTY)),
+        };
+        match output {
+            Ok(output) => reply.output(0, &output),
             Err(errno) => reply.error(errno),
         }
     }

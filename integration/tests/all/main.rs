@@ -42,6 +42,8 @@ mod trash;
 mod turns;
 mod unlinked;
 mod volumes;
+mod warming;
+mod watching;
 mod write_back;
 mod xattrs;
 

@@ -11,14 +11,16 @@ mod writer;
 
 use super::cache::BlockKey;
 use crate::config::DiskCacheConfig;
+use crate::wait::Patience;
 use bytes::Bytes;
-use dfs_core::chunk::crc32c;
+use dfs_core::chunk::{BLOCK_SIZE, crc32c};
+use dfs_core::error::FsResult;
 use index::{Index, Place};
 use media::{CacheFile, Media};
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -33,8 +35,13 @@ const LOAD_WAIT: Duration = Duration::from_secs(1);
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// A disk that was too slow for a reader is left alone for so long.
 const REST: Duration = Duration::from_secs(10);
+/// Between two looks at how far the writer has come.
+const WRITER_TICK: Duration = Duration::from_millis(2);
 /// Bad blocks that are logged; a disk that has more would fill the log.
 const BAD_LOGGED: u64 = 8;
+
+/// A block on its way to the writer.
+type Job = (BlockKey, Bytes);
 
 /// What happened so far.
 #[derive(Default)]
@@ -57,12 +64,15 @@ struct Shared {
     /// Given up, or closed.
     off: AtomicBool,
     happened: Happened,
+    /// Blocks that were put into the queue, and those that the writer has dealt with.
+    queued: AtomicU64,
+    dealt: AtomicU64,
 }
 
 /// A mount's blocks on a local disk.
 pub(crate) struct DiskCache {
     shared: Arc<Shared>,
-    queue: Mutex<Option<SyncSender<(BlockKey, Bytes)>>>,
+    queue: Mutex<Option<SyncSender<Job>>>,
     /// Ends when the writer has ended.
     ended: Mutex<Receiver<()>>,
     reads: Arc<Semaphore>,
@@ -101,6 +111,8 @@ impl DiskCache {
             index: Mutex::default(),
             off: AtomicBool::new(false),
             happened: Happened::default(),
+            queued: AtomicU64::new(0),
+            dealt: AtomicU64::new(0),
         });
         let (queue, jobs) = sync_channel(QUEUE_MAX);
         let (loaded, ready) = sync_channel(1);
@@ -163,16 +175,59 @@ impl DiskCache {
             return;
         }
         let bytes = content.len() as u64;
-        let kept = match self.queue.lock().as_ref() {
-            Some(queue) => queue.try_send((key, content)).is_ok(),
-            None => false,
-        };
-        if !kept {
+        if self.offer((key, content)).is_err() {
             self.shared
                 .happened
                 .dropped_bytes
                 .fetch_add(bytes, Ordering::Relaxed);
         }
+    }
+
+    /// Whether blocks are kept at all.
+    pub fn works(&self) -> bool {
+        !self.shared.off.load(Ordering::Relaxed) && self.shared.media.get().is_some()
+    }
+
+    /// Bytes that it holds when it is full.
+    pub fn capacity(&self) -> u64 {
+        u64::from(self.shared.extents_max) * u64::from(entry::EXTENT_SLOTS) * u64::from(BLOCK_SIZE)
+    }
+
+    pub fn evicted(&self) -> u64 {
+        self.shared.happened.evicted_blocks.load(Ordering::Relaxed)
+    }
+
+    /// Keeps a block, waiting for room in the queue. Does nothing when nothing is kept any more.
+    pub fn keep_surely(&self, key: BlockKey, content: Bytes, patience: Patience<'_>) -> FsResult<()> {
+        let mut job = (key, content);
+        while self.works() && !job.1.is_empty() && !self.contains(&key) {
+            job = match self.offer(job) {
+                Err(TrySendError::Full(back)) => back,
+                Ok(()) | Err(TrySendError::Disconnected(_)) => break,
+            };
+            std::thread::sleep(WRITER_TICK.min(patience.left()?));
+        }
+        Ok(())
+    }
+
+    /// Counted under the lock, so that whoever waits for a count waits for its own block too.
+    fn offer(&self, job: Job) -> Result<(), TrySendError<Job>> {
+        let queue = self.queue.lock();
+        let Some(sender) = queue.as_ref() else {
+            return Err(TrySendError::Disconnected(job));
+        };
+        sender.try_send(job)?;
+        self.shared.queued.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Returns when the writer has dealt with what was queued until now.
+    pub fn wait_for_writer(&self, patience: Patience<'_>) -> FsResult<()> {
+        let queued = self.shared.queued.load(Ordering::Relaxed);
+        while self.works() && self.shared.dealt.load(Ordering::Relaxed) < queued {
+            std::thread::sleep(WRITER_TICK.min(patience.left()?));
+        }
+        Ok(())
     }
 
     /// Writes what waits, within a bound, and lets the next mount have the file.

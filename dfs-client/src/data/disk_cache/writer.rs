@@ -25,12 +25,12 @@ impl Shared {
         let mut may_grow = true;
         // Goes on when the cache is off: whoever fills the queue finds it emptied.
         while let Ok((key, content)) = jobs.recv() {
-            if self.off.load(Ordering::Relaxed) {
-                continue;
-            }
-            if let Err(error) = self.write(key, &content, &mut may_grow) {
+            if !self.off.load(Ordering::Relaxed)
+                && let Err(error) = self.write(key, &content, &mut may_grow)
+            {
                 self.give_up("it cannot be written", &error);
             }
+            self.dealt.fetch_add(1, Ordering::Relaxed);
         }
         self.off.store(true, Ordering::Relaxed);
         if let Some(media) = self.media.get() {
