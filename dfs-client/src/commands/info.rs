@@ -109,7 +109,7 @@ fn as_json(attr: &Attr, found: &v1::InspectReply) -> Value {
                 "len": chunk.len,
                 "live_bytes": chunk.live_bytes,
                 "references": chunk.references,
-                "sha256": hex(&chunk.sha256),
+                "digest": hex(&chunk.sha256),
                 "members": members,
             })
         })
@@ -167,7 +167,7 @@ fn print(path: &Path, attr: &Attr, found: &v1::InspectReply) {
     }
     for chunk in &found.chunks {
         say!(
-            "chunk {}: {}, {} live in {} extents, sha256 {}",
+            "chunk {}: {}, {} live in {} extents, digest {}",
             chunk_name(chunk.id),
             size(u64::from(chunk.len)),
             size(chunk.live_bytes),

@@ -8,7 +8,7 @@ use crate::config::DEFAULT_SLOW_CALL;
 use crate::observe::request;
 use crate::session::Map;
 use bytes::Bytes;
-use dfs_core::chunk::{BLOCK_SIZE, Digest, block_crcs};
+use dfs_core::chunk::{BLOCK_SIZE, block_count, block_crcs, table_sha256};
 use dfs_core::error::FsError;
 use dfs_core::ids::{ChunkId, NodeId, SetId};
 use dfs_core::op::NewChunk;
@@ -198,25 +198,24 @@ impl Data {
     ) -> Result<(v1::PutReply, [u8; 32]), Trouble> {
         let (sender, receiver) = tokio::sync::mpsc::channel(GROUPS_AHEAD);
         let feed = async move {
-            let mut digest = Digest::default();
-            let mut first_block = 0;
+            let len = begin.len;
+            let mut table = Vec::with_capacity(block_count(len) as usize);
             let part = |part| v1::PutRequest { part: Some(part) };
             if sender.send(part(Part::Begin(begin))).await.is_err() {
                 return None;
             }
             for payload in pieces {
-                digest.update(&payload);
+                let first_block = table.len() as u32;
                 let crcs = block_crcs(&payload);
-                let blocks = crcs.len() as u32;
+                table.extend_from_slice(&crcs);
                 let group = v1::BlockGroup {
                     first_block,
                     payload,
                     crcs,
                 };
                 sender.send(part(Part::Blocks(group))).await.ok()?;
-                first_block += blocks;
             }
-            let sha256 = digest.finish();
+            let sha256 = table_sha256(len, &table);
             sender
                 .send(part(Part::End(v1::PutEnd {
                     sha256: sha256.to_vec(),

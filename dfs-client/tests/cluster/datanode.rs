@@ -2,7 +2,7 @@
 
 use super::MEMBERS;
 use bytes::Bytes;
-use dfs_core::chunk::{BLOCK_SIZE, block_crcs, sha256};
+use dfs_core::chunk::{BLOCK_SIZE, block_crcs, table_sha256};
 use dfs_core::error::FsError;
 use dfs_core::ids::ChunkId;
 use dfs_proto::v1;
@@ -87,7 +87,7 @@ impl Chunks for Member {
                     assert_eq!(block_crcs(&group.payload), group.crcs);
                     content.extend_from_slice(&group.payload);
                 }
-                Part::End(end) => assert_eq!(end.sha256, sha256(&content)),
+                Part::End(end) => assert_eq!(end.sha256, table_sha256(content.len() as u32, &block_crcs(&content))),
             }
         }
         let begin = begin.unwrap();

@@ -1,7 +1,7 @@
-//! A chunk that arrives in groups of blocks: order, lengths, block CRCs and at the end the SHA-256 are checked
-//! as they come. Whoever receives a chunk (a datanode's put and pull, a reader of whole chunks) feeds one.
+//! A chunk that arrives in groups of blocks: order, lengths and block CRCs are checked as they come, and at the end
+//! the name that follows from them. Whoever receives a chunk (a datanode's put and pull) feeds one.
 
-use super::{BLOCK_SIZE, CHUNK_MAX, Digest, block_count, first_bad_block};
+use super::{BLOCK_SIZE, CHUNK_MAX, block_count, first_bad_block, table_sha256};
 
 /// Why a part of a chunk is not accepted. The sender made a mistake or the bytes changed on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +27,15 @@ pub struct Assembly {
     len: u32,
     got: u32,
     crcs: Vec<u32>,
-    digest: Digest,
+}
+
+/// All blocks of a chunk came, each as its CRC says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub crcs: Vec<u32>,
+    /// The chunk's name follows from the CRCs. If not, it can only be the SHA-256 of the content itself, which
+    /// older programs send: whoever has the content compares it.
+    pub named_by_table: bool,
 }
 
 impl Assembly {
@@ -37,12 +45,7 @@ impl Assembly {
             return Err(Refusal::Length(len));
         }
         let crcs = Vec::with_capacity(block_count(len) as usize);
-        Ok(Assembly {
-            len,
-            got: 0,
-            crcs,
-            digest: Digest::default(),
-        })
+        Ok(Assembly { len, got: 0, crcs })
     }
 
     /// Accepts the next blocks.
@@ -70,23 +73,22 @@ impl Assembly {
         if let Some(bad) = first_bad_block(first, content, crcs) {
             return Err(Refusal::BadBlock(bad));
         }
-        self.digest.update(content);
         self.crcs.extend_from_slice(crcs);
         self.got += content.len() as u32;
         Ok(())
     }
 
-    /// Ends the chunk: all of it came, and it is what `sha256` names. Gives the block CRCs.
-    pub fn finish(self, sha256: &[u8; 32]) -> Result<Vec<u32>, Refusal> {
+    /// Ends the chunk: all of it came. Says whether it is what `sha256` names.
+    pub fn finish(self, sha256: &[u8; 32]) -> Result<Ended, Refusal> {
         if self.got != self.len {
             return Err(Refusal::Short {
                 got: self.got,
                 expected: self.len,
             });
         }
-        if self.digest.finish() != *sha256 {
-            return Err(Refusal::BadDigest);
-        }
-        Ok(self.crcs)
+        Ok(Ended {
+            named_by_table: table_sha256(self.len, &self.crcs) == *sha256,
+            crcs: self.crcs,
+        })
     }
 }

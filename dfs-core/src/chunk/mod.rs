@@ -7,7 +7,7 @@ pub mod segment;
 #[cfg(test)]
 mod tests;
 
-pub use assembly::{Assembly, Refusal};
+pub use assembly::{Assembly, Ended, Refusal};
 use sha2::{Digest as _, Sha256};
 
 /// Content bytes of a block, the unit of checksum and of ranged reads; the last of a chunk may be shorter.
@@ -16,6 +16,9 @@ pub const BLOCK_SIZE: u32 = 64 * 1024;
 pub const CHUNK_MAX: u32 = 8 * 1024 * 1024;
 /// Most blocks of a chunk.
 pub const BLOCKS_MAX: u32 = CHUNK_MAX / BLOCK_SIZE;
+
+/// Before the table of CRCs in what is hashed, so that no other use of SHA-256 gives the same name.
+const TABLE_WORD: &[u8; 16] = b"dfs chunk table\x01";
 
 /// How many blocks `len` content bytes make.
 pub const fn block_count(len: u32) -> u32 {
@@ -42,7 +45,7 @@ pub fn block_crcs(content: &[u8]) -> Vec<u32> {
     content.chunks(BLOCK_SIZE as usize).map(crc32c).collect()
 }
 
-/// The SHA-256 of a chunk's content, fed piece by piece.
+/// The SHA-256 of a chunk's content, fed piece by piece: what programs before [`table_sha256`] named chunks by.
 #[derive(Clone, Default)]
 pub struct Digest(Sha256);
 
@@ -59,6 +62,19 @@ impl Digest {
 /// The SHA-256 of `content`.
 pub fn sha256(content: &[u8]) -> [u8; 32] {
     Sha256::digest(content).into()
+}
+
+/// What names a chunk's content: the SHA-256 of its length and of the CRC-32C of each block. Whoever has compared
+/// every block with its CRC has compared the content with this name, without a second pass over the bytes.
+/// Programs before it named chunks by the SHA-256 of the content itself; such names stay valid.
+pub fn table_sha256(len: u32, crcs: &[u32]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    digest.update(TABLE_WORD);
+    digest.update(len.to_le_bytes());
+    for crc in crcs {
+        digest.update(crc.to_le_bytes());
+    }
+    digest.finalize().into()
 }
 
 /// The first block of `content` that its CRC does not match, `content` beginning at block `first`.

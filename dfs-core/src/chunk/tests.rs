@@ -166,12 +166,22 @@ fn assembly_refuses_what_is_wrong() {
     half.accept(0, &content[..BLOCK_SIZE as usize], &crcs[..1])
         .unwrap();
     assert!(matches!(
-        half.finish(&sha256(&content)),
+        half.finish(&table_sha256(content.len() as u32, &crcs)),
         Err(Refusal::Short { .. })
     ));
     let mut whole = begin();
     whole.accept(0, &content, &crcs).unwrap();
-    assert_eq!(whole.finish(&[0; 32]), Err(Refusal::BadDigest));
+    assert!(!whole.finish(&[0; 32]).unwrap().named_by_table);
+}
+
+#[test]
+fn a_chunk_s_name_has_golden_bytes() {
+    let hex: String = table_sha256(100_000, &[0x1111_1111, 0x2222_2222])
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(hex, "c4b0316ed490df7defc5477c0e95f16e6b166730992b11701abae8d92b3c019c");
+    assert_ne!(table_sha256(1, &[7]), table_sha256(2, &[7]));
 }
 
 proptest! {
@@ -198,6 +208,7 @@ proptest! {
             assembly.accept(block as u32, group, &crcs[block..block + blocks]).unwrap();
             block += blocks;
         }
-        prop_assert_eq!(assembly.finish(&sha256(&content)), Ok(crcs));
+        let name = table_sha256(len, &crcs);
+        prop_assert_eq!(assembly.finish(&name), Ok(Ended { crcs, named_by_table: true }));
     }
 }

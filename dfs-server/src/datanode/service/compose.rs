@@ -5,7 +5,7 @@ use super::super::store::{ChunkStore, StoreError};
 use super::spread::Spread;
 use super::{GROUP_BLOCKS, Shared, status};
 use bytes::Bytes;
-use dfs_core::chunk::{BLOCK_SIZE, block_crcs, first_bad_block, sha256};
+use dfs_core::chunk::{BLOCK_SIZE, block_crcs, first_bad_block, table_sha256};
 use dfs_core::ids::ChunkId;
 use dfs_proto::convert::chunk::{Piece, compose};
 use dfs_proto::v1::{BlockGroup, ComposeReply, ComposeRequest};
@@ -21,20 +21,23 @@ pub async fn run(shared: &Arc<Shared>, request: ComposeRequest) -> Result<Compos
     let own = shared.membership.node(transfer.chunk.set.volume())?;
     let _session = shared.transfers.begin(transfer.transfer)?;
     let (volume, term) = (transfer.chunk.set.volume(), transfer.term.0);
-    let (content, digest) = shared
+    let content = shared
         .on_disk(move |shared| {
             shared.membership.check_term(volume, term)?;
             let content = gather(shared.store.as_ref(), &pieces).map_err(status::of)?;
-            let digest = sha256(&content);
-            Ok::<_, Status>((Bytes::from(content), digest))
+            Ok::<_, Status>(Bytes::from(content))
         })
         .await??;
+    let crcs = block_crcs(&content);
+    let digest = table_sha256(transfer.len, &crcs);
     let mut spread = Spread::begin(shared, &transfer, own);
     for at in (0..content.len()).step_by(GROUP) {
         let payload = content.slice(at..content.len().min(at + GROUP));
+        let first = at / BLOCK_SIZE as usize;
+        let blocks = payload.len().div_ceil(BLOCK_SIZE as usize);
         let group = BlockGroup {
-            first_block: at as u32 / BLOCK_SIZE,
-            crcs: block_crcs(&payload),
+            first_block: first as u32,
+            crcs: crcs[first..first + blocks].to_vec(),
             payload,
         };
         if !spread.send(group).await {

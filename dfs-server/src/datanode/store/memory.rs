@@ -2,7 +2,8 @@
 
 use super::{Blocks, ChunkStore, ChunkWriter, Held, StoreError, Usage, Verdict};
 use bytes::Bytes;
-use dfs_core::chunk::{Assembly, BLOCK_SIZE, first_bad_block, header::slot_len, sha256};
+use dfs_core::chunk::{Assembly, BLOCK_SIZE, Ended, Refusal, first_bad_block, header::slot_len};
+use dfs_core::chunk::{sha256 as content_sha256, table_sha256};
 use dfs_core::ids::ChunkId;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashSet};
@@ -66,7 +67,10 @@ impl ChunkWriter for Writer {
 
     fn finish(mut self: Box<Self>, sha256: &[u8; 32]) -> Result<(), StoreError> {
         let ended = std::mem::replace(&mut self.assembly, Assembly::begin(1)?);
-        let crcs = ended.finish(sha256)?;
+        let Ended { crcs, named_by_table } = ended.finish(sha256)?;
+        if !named_by_table && content_sha256(&self.content) != *sha256 {
+            return Err(Refusal::BadDigest.into());
+        }
         let mut state = self.state.lock();
         let trusted = !self.replace && !state.distrusted.contains(&self.chunk);
         if let Some(old) = state.chunks.get(&self.chunk) {
@@ -177,7 +181,8 @@ impl ChunkStore for MemoryStore {
             return Verdict::Missing;
         };
         let bad = first_bad_block(0, &found.content, &found.crcs).is_some();
-        if bad || sha256(&found.content) != found.sha256 {
+        let by_table = table_sha256(found.content.len() as u32, &found.crcs) == found.sha256;
+        if bad || !by_table && content_sha256(&found.content) != found.sha256 {
             self.state.lock().distrusted.insert(chunk);
             return Verdict::Corrupt("its checksums do not match".into());
         }

@@ -4,7 +4,7 @@ use super::faulty::Faulty;
 use super::memory::MemoryStore;
 use super::segment::{SegmentStore, Settings};
 use super::*;
-use dfs_core::chunk::{BLOCK_SIZE, CHUNK_MAX, block_crcs, sha256};
+use dfs_core::chunk::{BLOCK_SIZE, CHUNK_MAX, block_crcs, sha256, table_sha256};
 use dfs_core::ids::SetId;
 use std::sync::Arc;
 
@@ -49,6 +49,17 @@ pub fn get(store: &dyn ChunkStore, chunk: ChunkId) -> Vec<u8> {
     let blocks = store.read(chunk, 0, u32::MAX).unwrap();
     assert_eq!(block_crcs(&blocks.payload), blocks.crcs);
     blocks.payload.to_vec()
+}
+
+/// Writes a chunk under the name that today's writers give it.
+pub fn put_named_by_table(store: &dyn ChunkStore, chunk: ChunkId, content: &[u8]) -> Result<(), StoreError> {
+    let mut writer = store.begin(chunk, content.len() as u32, false)?;
+    writer.write(0, content, &block_crcs(content))?;
+    writer.finish(&named_by_table(content))
+}
+
+fn named_by_table(content: &[u8]) -> [u8; 32] {
+    table_sha256(content.len() as u32, &block_crcs(content))
 }
 
 fn on_all(test: impl Fn(&dyn ChunkStore)) {
@@ -164,6 +175,31 @@ fn wrong_checksums_are_refused() {
         );
         assert!(store.begin(id(1, 1), CHUNK_MAX + 1, false).is_err());
         assert_eq!(store.usage().chunks, 0);
+    });
+}
+
+/// A chunk is named by its table of CRCs, or, by programs of before, by its content; each name is checked.
+#[test]
+fn both_kinds_of_names_are_taken_and_verified() {
+    on_all(|store| {
+        let bytes = content(200_000, 3);
+        put_named_by_table(store, id(1, 1), &bytes).unwrap();
+        put(store, id(1, 2), &bytes).unwrap();
+        let good = |sha256| Verdict::Good { len: 200_000, sha256 };
+        assert_eq!(store.verify(id(1, 1)), good(named_by_table(&bytes)));
+        assert_eq!(store.verify(id(1, 2)), good(sha256(&bytes)));
+        // The same once more is a success, under the same name only.
+        put_named_by_table(store, id(1, 1), &bytes).unwrap();
+        put(store, id(1, 2), &bytes).unwrap();
+        let other = content(200_000, 4);
+        assert_eq!(
+            put_named_by_table(store, id(1, 1), &other),
+            Err(StoreError::Exists(id(1, 1)))
+        );
+        let mut writer = store.begin(id(1, 3), 200_000, false).unwrap();
+        writer.write(0, &bytes, &block_crcs(&bytes)).unwrap();
+        let wrong = writer.finish(&named_by_table(&other));
+        assert_eq!(wrong, Err(StoreError::Refused(Refusal::BadDigest)));
     });
 }
 

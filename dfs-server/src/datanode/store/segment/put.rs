@@ -5,11 +5,14 @@ use super::super::{ChunkWriter, StoreError};
 use super::Inner;
 use super::create::Slot;
 use super::index::Place;
-use dfs_core::chunk::Assembly;
+use dfs_core::chunk::{Assembly, Digest, Refusal};
 use dfs_core::chunk::header::{header_len, slot_len};
 use dfs_core::ids::ChunkId;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+
+/// Bytes read at once where the content is read back.
+const GROUP_READ: usize = 1 << 20;
 
 pub fn begin(
     inner: &Arc<Inner>,
@@ -60,6 +63,25 @@ impl Pending {
     pub fn place(&self) -> Place {
         Place::new(self.slot.segment.key, self.slot.offset, self.len)
     }
+
+    /// The SHA-256 of what was written, read back: only older programs name chunks by it.
+    fn content_sha256(&self) -> Result<[u8; 32], StoreError> {
+        let mut digest = Digest::default();
+        let mut part = vec![0; GROUP_READ];
+        let (mut at, mut left) = (
+            self.slot.offset + u64::from(header_len(self.len)),
+            self.len as usize,
+        );
+        while left > 0 {
+            let part = &mut part[..left.min(GROUP_READ)];
+            let read = self.slot.file.read_exact_at(part, at);
+            read.map_err(|e| StoreError::io("cannot read back a chunk", &e))?;
+            digest.update(part);
+            at += part.len() as u64;
+            left -= part.len();
+        }
+        Ok(digest.finish())
+    }
 }
 
 impl Drop for Pending {
@@ -108,8 +130,11 @@ impl ChunkWriter for Writer {
         let Writer {
             pending, assembly, ..
         } = *self;
-        let crcs = assembly.finish(sha256)?;
-        super::finish::finish(pending, crcs, sha256)
+        let ended = assembly.finish(sha256)?;
+        if !ended.named_by_table && pending.content_sha256()? != *sha256 {
+            return Err(Refusal::BadDigest.into());
+        }
+        super::finish::finish(pending, ended.crcs, sha256)
     }
 }
 
@@ -131,9 +156,10 @@ impl ChunkWriter for Comparison {
             chunk,
             assembly,
         } = *self;
-        assembly.finish(sha256)?;
+        let ended = assembly.finish(sha256)?;
         let place = inner.index.read().get(chunk).ok_or(StoreError::Busy(chunk))?;
-        match inner.header(chunk, place)?.sha256 == *sha256 {
+        let here = inner.header(chunk, place)?;
+        match here.sha256 == *sha256 && here.crcs == ended.crcs {
             true => Ok(()),
             false => Err(StoreError::Exists(chunk)),
         }
