@@ -1,10 +1,15 @@
 //! gRPC channels, tuned in this one place, and the pool of them: one slot per server address with its health.
-//! The client's session and transfers use it, and so do the servers among themselves. Of messages it knows the ping.
+//! The client's session and transfers use it, and so do the servers among themselves. Of messages it knows the ping
+//! and the frames of small reads.
 
+mod framed;
 mod liveness;
 mod pace;
+mod wire;
 
+pub use framed::{Exchange, machine};
 pub use liveness::Frozen;
+pub use wire::{Closer, Wire};
 
 use parking_lot::Mutex;
 use rand::RngExt;
@@ -58,6 +63,7 @@ pub struct Peer {
     load: AtomicUsize,
     liveness: liveness::Liveness,
     pace: pace::Pace,
+    framed: framed::Framed,
 }
 
 impl Peer {
@@ -75,6 +81,7 @@ impl Peer {
             load: AtomicUsize::new(0),
             liveness: liveness::Liveness::default(),
             pace: pace::Pace::default(),
+            framed: framed::Framed::default(),
         })
     }
 

@@ -2,6 +2,7 @@
 //! Clients and servers speak them. It decides nothing about the namespace and opens no connection.
 
 pub mod convert;
+pub mod frames;
 pub mod status;
 
 /// Generated from `proto/dfs/v1`.

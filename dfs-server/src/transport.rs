@@ -3,9 +3,7 @@
 
 use dfs_client::channel::{CONNECTION_WINDOW, FRAME_SIZE, STREAM_WINDOW};
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 /// A peer that vanished without a word is noticed in about half a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -22,10 +20,4 @@ pub fn server() -> Server {
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
-}
-
-/// The connections of `listener`, without delay: tonic's own `tcp_nodelay` does nothing for a listener that it
-/// did not open, and with Nagle's algorithm every small streamed answer takes 40 ms.
-pub fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
 }

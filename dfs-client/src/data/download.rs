@@ -177,6 +177,12 @@ impl Data {
         readers
     }
 
+    /// The member to ask first, if it answers.
+    pub(super) fn best_reader(&self, chunk: ChunkId) -> Option<Arc<Peer>> {
+        let best = self.readers(chunk).into_iter().next()?;
+        (best.node.alive && best.peer.is_healthy()).then_some(best.peer)
+    }
+
     fn note(&self, Member { node, peer }: &Member, chunk: ChunkId, trouble: Trouble) -> String {
         match trouble {
             Trouble::Failed(reason) => {

@@ -3,6 +3,7 @@
 use super::Data;
 use super::cache::BlockKey;
 use super::levels::Served;
+use super::quick::Quick;
 use crate::figures;
 use crate::wait::Patience;
 use bytes::Bytes;
@@ -78,17 +79,19 @@ impl Data {
     /// Starts to fetch the blocks that hold `len` bytes of the chunk from `offset` on, without waiting.
     pub(super) fn prefetch(self: &Arc<Self>, chunk: ChunkId, offset: u32, len: u32) {
         let (first, last) = blocks_of(offset, len);
-        self.request(chunk, first, last, false);
+        self.request(chunk, first, last, false, &mut Vec::new());
     }
 
     /// `len` bytes of the chunk from `offset` on, as slices.
     pub fn read_chunk(self: &Arc<Self>, chunk: ChunkId, offset: u32, len: u32) -> ChunkRead {
         let (first, last) = blocks_of(offset, len);
+        let mut quick = Vec::new();
         ChunkRead {
             offset,
             len,
             first,
-            blocks: self.request(chunk, first, last, true),
+            blocks: self.request(chunk, first, last, true, &mut quick),
+            quick,
         }
     }
 
@@ -104,14 +107,22 @@ impl Data {
             Block::Ready(content) => Ok(content),
             Block::Coming(fetch) => fetch.wait(patience),
         };
-        self.request(chunk, first, last, true)
-            .into_iter()
-            .map(content)
-            .collect()
+        let mut quick = Vec::new();
+        let blocks = self.request(chunk, first, last, true, &mut quick);
+        quick.into_iter().for_each(Quick::settle);
+        blocks.into_iter().map(content).collect()
     }
 
-    /// Looks the blocks up and asks for those that are neither here nor on their way.
-    fn request(self: &Arc<Self>, chunk: ChunkId, first: u32, last: u32, wanted: bool) -> Vec<Block> {
+    /// Looks the blocks up and asks for those that are neither here nor on their way. Those that are wanted may go the
+    /// quick way.
+    fn request(
+        self: &Arc<Self>,
+        chunk: ChunkId,
+        first: u32,
+        last: u32,
+        wanted: bool,
+        quick: &mut Vec<Quick>,
+    ) -> Vec<Block> {
         let mut blocks = Vec::with_capacity(if wanted { (last - first) as usize + 1 } else { 0 });
         let mut missing: Vec<(u32, Arc<Fetch>)> = Vec::new();
         for number in first..=last {
@@ -140,7 +151,17 @@ impl Data {
         }
         for run in missing.chunk_by(|one, next| one.0 + 1 == next.0) {
             let fetches = run.iter().map(|(_, fetch)| fetch.clone()).collect();
-            self.runtime.spawn(self.clone().bring(chunk, run[0].0, fetches));
+            let asked = if wanted {
+                self.ask_quickly(chunk, run[0].0, fetches)
+            } else {
+                Err(fetches)
+            };
+            match asked {
+                Ok(asked) => quick.push(asked),
+                Err(fetches) => {
+                    self.runtime.spawn(self.clone().bring(chunk, run[0].0, fetches));
+                }
+            }
         }
         blocks
     }
@@ -152,11 +173,19 @@ pub(crate) struct ChunkRead {
     len: u32,
     first: u32,
     blocks: Vec<Block>,
+    quick: Vec<Quick>,
 }
 
 impl ChunkRead {
+    /// Takes what this thread asked for itself. To be called for all reads of a call before any is finished: others may
+    /// wait for these blocks while this thread waits for theirs.
+    pub fn settle(&mut self) {
+        self.quick.drain(..).for_each(Quick::settle);
+    }
+
     /// Waits for the content: slices in order.
-    pub fn finish(self, patience: Patience<'_>, out: &mut Vec<Bytes>) -> FsResult<()> {
+    pub fn finish(mut self, patience: Patience<'_>, out: &mut Vec<Bytes>) -> FsResult<()> {
+        self.settle();
         let end = self.offset + self.len;
         for (number, block) in (self.first..).zip(self.blocks) {
             let content = match block {

@@ -12,6 +12,7 @@ mod flush;
 mod levels;
 mod pieces;
 mod promises;
+mod quick;
 mod readahead;
 mod seal;
 pub(crate) mod stock;

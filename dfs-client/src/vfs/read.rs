@@ -58,6 +58,9 @@ impl Vfs {
             offset,
             u64::from(size),
         );
+        for read in under_way.iter_mut().filter_map(|piece| piece.as_mut().err()) {
+            read.settle();
+        }
         for piece in under_way {
             match piece {
                 Err(read) => read.finish(patience, &mut out)?,

@@ -35,7 +35,7 @@ async fn coordinator(cluster: [u8; 16]) -> (String, Arc<Mutex<Vec<NodeBeat>>>) {
         cluster,
         heard: heard.clone(),
     });
-    let incoming = crate::transport::incoming(listener);
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
     tokio::spawn(
         crate::transport::server()
             .add_service(service)

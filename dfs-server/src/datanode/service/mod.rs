@@ -6,6 +6,8 @@ mod compose;
 mod delete;
 mod figures;
 mod forward;
+mod framed;
+mod front;
 mod get;
 mod list;
 mod pull;
@@ -166,12 +168,13 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), Fatal> {
+    let incoming = front::open(&service.0, listener);
     let chunks = ChunksServer::new(service)
         .max_decoding_message_size(MESSAGE_MAX)
         .max_encoding_message_size(MESSAGE_MAX);
     let served = crate::transport::server()
         .add_service(chunks)
-        .serve_with_incoming_shutdown(crate::transport::incoming(listener), stop);
+        .serve_with_incoming_shutdown(incoming, stop);
     served.await.map_err(|e| Fatal::io("the chunk service failed", e))
 }
 

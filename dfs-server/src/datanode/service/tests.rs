@@ -3,6 +3,7 @@
 mod cluster;
 mod compose;
 mod failures;
+mod framed;
 mod frozen;
 mod speed;
 

@@ -1,0 +1,165 @@
+//! Framed connections, each with a thread that reads a request, reads the disk, and answers: for small reads nothing is
+//! handed from one thread to another. Bounded; who finds no room uses gRPC. `front` brings the connections.
+
+use super::super::store::Blocks;
+use super::{Shared, status};
+use dfs_client::channel::{Closer, Wire, machine};
+use dfs_proto::convert::{asked_blocks, ids};
+use dfs_proto::frames::{self, BLOCKS_MAX, PREFACE};
+use dfs_proto::v1::framed_request::Body;
+use dfs_proto::v1::{BlockGroup, FramedHello, FramedReply, FramedRequest, GetRequest};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use tonic::Status;
+
+/// Connections at one time, each a thread that mostly sleeps.
+const CONNECTIONS_MAX: usize = 256;
+/// An idle connection is given up after this; clients use none that idled half as long.
+const IDLE: Duration = Duration::from_secs(60);
+/// A client that takes nothing for so long is gone.
+pub const WRITE_LIMIT: Duration = Duration::from_secs(10);
+/// These threads read a frame and a run of blocks on the heap, nothing deep.
+const STACK: usize = 256 << 10;
+
+#[derive(Default)]
+struct Open {
+    connections: HashMap<u64, Closer>,
+    next: u64,
+    closed: bool,
+}
+
+/// The framed connections of a service.
+pub struct Framed {
+    /// Not kept alive by idle connections.
+    shared: Weak<Shared>,
+    hello: Vec<u8>,
+    open: Mutex<Open>,
+}
+
+impl Framed {
+    /// `socket` is the Unix socket's name, empty when there is none.
+    pub fn new(shared: &Arc<Shared>, socket: String) -> Arc<Framed> {
+        let near = !socket.is_empty();
+        let hello = FramedHello {
+            machine: if near { machine().to_vec() } else { Vec::new() },
+            socket,
+        };
+        Arc::new(Framed {
+            shared: Arc::downgrade(shared),
+            hello: frames::encode(&hello),
+            open: Mutex::default(),
+        })
+    }
+
+    /// Serves the connection on a thread of its own, or closes it when there are too many.
+    pub fn serve(self: &Arc<Self>, mut wire: Wire) -> io::Result<()> {
+        let closer = wire.closer()?;
+        let number = {
+            let mut open = self.open.lock();
+            if open.closed || open.connections.len() >= CONNECTIONS_MAX {
+                return Ok(());
+            }
+            open.next += 1;
+            let number = open.next;
+            open.connections.insert(number, closer);
+            number
+        };
+        let framed = self.clone();
+        let thread = std::thread::Builder::new().name("dfs-framed".into()).stack_size(STACK);
+        let begun = thread.spawn(move || {
+            // However it ended, the client uses another connection or gRPC.
+            if let Err(error) = framed.converse(&mut wire) {
+                tracing::debug!(%error, "a framed connection ended");
+            }
+            framed.open.lock().connections.remove(&number);
+        });
+        if begun.is_err() {
+            self.open.lock().connections.remove(&number);
+        }
+        begun.map(drop)
+    }
+
+    /// Ends all connections, and takes no more.
+    pub fn close(&self) {
+        let mut open = self.open.lock();
+        open.closed = true;
+        open.connections.values().for_each(Closer::close);
+    }
+
+    fn converse(&self, wire: &mut Wire) -> io::Result<()> {
+        let mut preface = [0; PREFACE.len()];
+        wire.read_within(IDLE);
+        wire.read_exact(&mut preface)?;
+        if preface != PREFACE {
+            return Err(io::Error::other("it does not begin as framed connections do"));
+        }
+        wire.write_all(&self.hello)?;
+        loop {
+            wire.read_within(IDLE);
+            let request = frames::read::<FramedRequest>(wire)?;
+            let Some(shared) = self.shared.upgrade() else {
+                return Ok(());
+            };
+            let (reply, payload) = answer(&shared, request);
+            wire.write_both(&frames::encode(&reply), &payload)?;
+        }
+    }
+}
+
+fn answer(shared: &Shared, request: FramedRequest) -> (FramedReply, bytes::Bytes) {
+    let begun = Instant::now();
+    let done = match request.body {
+        Some(Body::Get(get)) => read(shared, get),
+        None => Err(Status::unimplemented("a request that this datanode does not know: use gRPC")),
+    };
+    shared.figures.request("get", begun, done.is_err());
+    tracing::debug!(operation = "get", request = request.request, ms = begun.elapsed().as_millis() as u64, "done");
+    let reply = FramedReply {
+        number: request.number,
+        ..FramedReply::default()
+    };
+    match super::logged("get", None, done) {
+        Ok(Blocks { first, payload, crcs }) => {
+            shared.figures.sent.add(payload.len() as u64);
+            let group = BlockGroup {
+                first_block: first,
+                payload: bytes::Bytes::new(),
+                crcs,
+            };
+            let payload_len = payload.len() as u32;
+            let reply = FramedReply {
+                group: Some(group),
+                payload: payload_len,
+                ..reply
+            };
+            (reply, payload)
+        }
+        Err(status) => {
+            let reply = FramedReply {
+                code: status.code() as u32,
+                reason: status.message().to_owned(),
+                ..reply
+            };
+            (reply, bytes::Bytes::new())
+        }
+    }
+}
+
+fn read(shared: &Shared, request: GetRequest) -> Result<Blocks, Status> {
+    shared.membership.check_cluster(&request.cluster)?;
+    let chunk = ids::stored_chunk(request.chunk, "GetRequest.chunk")?;
+    let len = shared.store.len(chunk).map_err(status::of)?;
+    let blocks = asked_blocks(&request, len)?;
+    if request.repair || blocks.len() as u32 > BLOCKS_MAX {
+        return Err(Status::invalid_argument(format!(
+            "at most {BLOCKS_MAX} blocks, and none for repair: use gRPC for more"
+        )));
+    }
+    shared
+        .store
+        .read(chunk, blocks.start, blocks.len() as u32)
+        .map_err(status::of)
+}

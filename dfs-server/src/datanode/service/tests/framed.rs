@@ -1,0 +1,136 @@
+//! Small reads on framed connections: the same answers as by gRPC, on the same port and on the Unix socket.
+
+use super::cluster::{CLUSTER, Cluster};
+use crate::datanode::store::suite::id;
+use dfs_client::channel::{Exchange, Peer, Pool};
+use dfs_core::chunk::{BLOCK_SIZE, block_crcs};
+use dfs_core::ids::ChunkId;
+use dfs_proto::v1;
+use dfs_proto::v1::framed_request::Body;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::Code;
+
+/// No answer of a test takes so long on any machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn get(chunk: ChunkId, first_block: u32, blocks: u32) -> v1::GetRequest {
+    v1::GetRequest {
+        cluster: CLUSTER.to_vec(),
+        chunk: Some(chunk.into()),
+        first_block,
+        blocks,
+        repair: false,
+    }
+}
+
+/// The peer's framed connection, once it has been made.
+async fn connected(peer: &Arc<Peer>) -> Exchange {
+    let runtime = tokio::runtime::Handle::current();
+    loop {
+        if let Some(exchange) = peer.framed(&runtime) {
+            return exchange;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Asks and takes the whole answer.
+async fn ask(peer: &Arc<Peer>, request: v1::GetRequest) -> (v1::FramedReply, Vec<u8>) {
+    let mut exchange = connected(peer).await;
+    let asked = tokio::task::spawn_blocking(move || {
+        exchange.ask("a-c1".to_string(), Body::Get(request)).unwrap();
+        let reply = exchange.answer(PATIENCE).unwrap();
+        let payload = exchange.payload(reply.payload as usize).unwrap();
+        exchange.end();
+        (reply, payload)
+    });
+    asked.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn framed_reads_answer_as_grpc_does() {
+    let mut cluster = Cluster::start_at("127.0.0.1:0").await;
+    let content = crate::datanode::store::suite::content(3 * BLOCK_SIZE as usize + 5, 1);
+    cluster.put(0, id(1, 1), &content, &[]).await.unwrap();
+    let pool = Pool::default();
+    let peer = pool.peer(&cluster.nodes[0].address.to_string()).unwrap();
+    for (first, blocks) in [(0, 4), (0, 1), (1, 2), (3, 1)] {
+        let (reply, payload) = ask(&peer, get(id(1, 1), first, blocks)).await;
+        let from = (first * BLOCK_SIZE) as usize;
+        let to = content.len().min(((first + blocks) * BLOCK_SIZE) as usize);
+        assert_eq!((reply.code, &payload[..]), (0, &content[from..to]));
+        let group = reply.group.unwrap();
+        assert_eq!((group.first_block, group.crcs), (first, block_crcs(&content[from..to])));
+    }
+    let refused = [
+        (get(id(1, 2), 0, 1), Code::NotFound),
+        (get(id(1, 1), 9, 1), Code::InvalidArgument),
+        (
+            v1::GetRequest {
+                cluster: vec![7; 16],
+                ..get(id(1, 1), 0, 1)
+            },
+            Code::FailedPrecondition,
+        ),
+        (
+            v1::GetRequest {
+                repair: true,
+                ..get(id(1, 1), 0, 1)
+            },
+            Code::InvalidArgument,
+        ),
+    ];
+    for (request, code) in refused {
+        let by_grpc = cluster.nodes[0].client.get(request.clone()).await.map(drop);
+        let (reply, payload) = ask(&peer, request.clone()).await;
+        assert_eq!((reply.code, payload.len()), (code as u32, 0), "{}", reply.reason);
+        if !request.repair {
+            assert_eq!(by_grpc.unwrap_err().code(), code);
+        }
+    }
+    // On one machine the connection is the near one.
+    assert!(connected(&peer).await.is_near());
+    // The same port speaks HTTP/2.
+    assert_eq!(cluster.get(0, id(1, 1), 0, 0).await.unwrap(), content);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_makes_no_sense_is_ended_and_others_are_not() {
+    let cluster = Cluster::start_at("127.0.0.1:0").await;
+    let pool = Pool::default();
+    let peer = pool.peer(&cluster.nodes[0].address.to_string()).unwrap();
+    let address = cluster.nodes[0].address;
+    let ended = tokio::task::spawn_blocking(move || {
+        for senseless in [&b"DFSxxxxxxxxx"[..], b"DFSFRM\x01\n\xff\xff\xff\xff"] {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(senseless).unwrap();
+            let mut said = Vec::new();
+            // Ended or reset: either way it is over.
+            let _ = stream.read_to_end(&mut said);
+            assert!(said.len() < 200);
+        }
+    });
+    ended.await.unwrap();
+    let (reply, _) = ask(&peer, get(id(1, 1), 0, 1)).await;
+    assert_eq!(reply.code, Code::NotFound as u32);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_end_with_the_service() {
+    let mut cluster = Cluster::start_at("127.0.0.1:0").await;
+    let pool = Pool::default();
+    let node = cluster.nodes.remove(0);
+    let peer = pool.peer(&node.address.to_string()).unwrap();
+    let mut exchange = connected(&peer).await;
+    node.end().await;
+    let ended = tokio::task::spawn_blocking(move || {
+        exchange
+            .ask(String::new(), Body::Get(get(id(1, 1), 0, 1)))
+            .and_then(|()| exchange.answer(PATIENCE).map(drop))
+    });
+    let error = ended.await.unwrap().unwrap_err();
+    assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "it did not end by itself");
+}
