@@ -24,6 +24,8 @@ pub(crate) struct Figures {
     pub upload_bytes: Counter,
     pub upload_failures: Counter,
     pub downloads: Histogram,
+    pub quick_reads: Counter,
+    pub quick_uploads: Counter,
     pub lost_bytes: Counter,
     pub slow_calls: Counter,
     pub read_bytes: Counter,
@@ -59,6 +61,14 @@ impl Figures {
             downloads: metrics.times(
                 "dfs_mount_download_seconds",
                 "Time of fetching a run of blocks from datanodes",
+            ),
+            quick_reads: metrics.counter(
+                "dfs_mount_quick_downloads_total",
+                "Downloads that the reading thread did itself on a framed connection",
+            ),
+            quick_uploads: metrics.counter(
+                "dfs_mount_quick_uploads_total",
+                "Small chunks that were sent to all members at once on framed connections",
             ),
             lost_bytes: metrics.counter(
                 "dfs_mount_lost_bytes_total",

@@ -53,6 +53,7 @@ mod tests {
                 blocks: 1,
                 ..v1::GetRequest::default()
             })),
+            payload: 0,
         };
         let bytes = encode(&request);
         assert_eq!(bytes, b"\x0b\0\0\0\x08\x07\x12\x01r\x1a\x04\x18\x03\x20\x01");

@@ -2,7 +2,7 @@
 //! thread that waits for its answer. They are made behind their users' backs; who finds none takes gRPC. A peer on this machine
 //! is reached by its Unix socket. Knows frames, no transfer.
 
-use super::wire::Wire;
+use super::wire::{Closer, Wire};
 use super::{CONNECT_TIMEOUT, Peer};
 use dfs_proto::{frames, v1};
 use parking_lot::Mutex;
@@ -38,6 +38,11 @@ struct State {
 pub(super) struct Framed(Mutex<State>);
 
 impl Framed {
+    /// One of the connections turned out to be dead: most likely the others are, too.
+    fn forget_idle(&self) {
+        self.0.lock().idle.clear();
+    }
+
     fn rest(&self, pause: Duration) {
         let mut state = self.0.lock();
         state.idle.clear();
@@ -94,7 +99,9 @@ impl Peer {
             Err(error) => {
                 let understood = !matches!(
                     error.kind(),
-                    io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::ConnectionReset
+                    io::ErrorKind::UnexpectedEof
+                        | io::ErrorKind::InvalidData
+                        | io::ErrorKind::ConnectionReset
                 );
                 let pause = if understood { REST } else { REST_UNKNOWN };
                 state.rest_until = Some(Instant::now() + pause);
@@ -113,14 +120,21 @@ impl State {
 }
 
 impl Exchange {
-    /// Sends the request; the answer is waited for by `answer`.
-    pub fn ask(&mut self, request: String, body: v1::framed_request::Body) -> io::Result<()> {
+    /// Sends the request and the content that belongs to it; the answer is waited for by `answer`.
+    pub fn ask(&mut self, request: String, body: v1::framed_request::Body, content: &[u8]) -> io::Result<()> {
         let message = v1::FramedRequest {
             number: self.number,
             request,
             body: Some(body),
+            payload: content.len() as u32,
         };
-        self.wire.write_all(&frames::encode(&message))
+        let written = self.wire.write_both(&frames::encode(&message), content);
+        written.inspect_err(|_| self.peer.framed.forget_idle())
+    }
+
+    /// Ends the connection from elsewhere, while a thread waits on it.
+    pub fn closer(&self) -> io::Result<Closer> {
+        self.wire.closer()
     }
 
     /// The answer's message; its payload is read by `payload`. All of it must come within `limit`: else the peer's
@@ -128,10 +142,9 @@ impl Exchange {
     pub fn answer(&mut self, limit: Duration) -> io::Result<v1::FramedReply> {
         self.wire.read_within(limit);
         let reply = frames::read::<v1::FramedReply>(&mut self.wire);
-        let reply = reply.inspect_err(|error| {
-            if error.kind() == io::ErrorKind::WouldBlock {
-                self.peer.framed.rest(REST);
-            }
+        let reply = reply.inspect_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => self.peer.framed.rest(REST),
+            _ => self.peer.framed.forget_idle(),
         })?;
         match reply.number == self.number {
             true => Ok(reply),

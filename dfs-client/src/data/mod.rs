@@ -15,6 +15,7 @@ mod promises;
 mod quick;
 mod readahead;
 mod seal;
+mod spread;
 pub(crate) mod stock;
 mod upload;
 mod warm;

@@ -5,6 +5,7 @@
 use super::Data;
 use super::fetch::Fetch;
 use crate::channel::{Exchange, InUse, Peer};
+use crate::figures;
 use crate::observe::request;
 use bytes::Bytes;
 use dfs_core::chunk::{BLOCK_SIZE, crc32c};
@@ -40,7 +41,8 @@ impl Data {
         fetches: Vec<Arc<Fetch>>,
     ) -> Result<Quick, Vec<Arc<Fetch>>> {
         let many = fetches.len() > frames::BLOCKS_MAX as usize;
-        let kept = |at: usize| (self.disk.as_ref()).is_some_and(|disk| disk.contains(&(chunk, first + at as u32)));
+        let kept =
+            |at: usize| (self.disk.as_ref()).is_some_and(|disk| disk.contains(&(chunk, first + at as u32)));
         if many || (0..fetches.len()).any(kept) {
             return Err(fetches);
         }
@@ -59,7 +61,7 @@ impl Data {
             repair: false,
         };
         let request = request::transfer(self.session.id(), chunk);
-        match exchange.ask(request, Body::Get(get)) {
+        match exchange.ask(request, Body::Get(get), &[]) {
             Ok(()) => Ok(Quick {
                 data: self.clone(),
                 chunk,
@@ -81,14 +83,20 @@ impl Quick {
         let Some((mut exchange, peer)) = self.exchange.take() else {
             return;
         };
-        match self.take(&mut exchange) {
+        let taken = self.take(&mut exchange);
+        figures::waited("datanodes", self.began, String::new);
+        match taken {
             Some(()) => {
                 exchange.end();
                 peer.succeeded();
                 peer.answered_in(self.began.elapsed());
-                self.data.session.figures().downloads.since(self.began);
+                let figures = self.data.session.figures();
+                figures.downloads.since(self.began);
+                figures.quick_reads.inc();
             }
-            None => tracing::debug!(chunk = %self.chunk, member = peer.address(), "the quick way of a read ended"),
+            None => {
+                tracing::debug!(chunk = %self.chunk, member = peer.address(), "the quick way of a read ended")
+            }
         }
     }
 

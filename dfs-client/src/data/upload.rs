@@ -3,6 +3,7 @@
 
 use super::Data;
 use super::seal::Batch;
+use super::spread::{self, Small};
 use crate::channel::{MESSAGE_MAX, Peer};
 use crate::config::DEFAULT_SLOW_CALL;
 use crate::observe::request;
@@ -26,6 +27,8 @@ const GROUPS_AHEAD: usize = 2;
 const PUT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Sets tried before the attempt counts as failed.
 const SETS_MAX: usize = 6;
+
+type Takers = Vec<(v1::Node, Arc<Peer>)>;
 
 enum Trouble {
     Full(String),
@@ -61,6 +64,7 @@ impl Data {
         let mut avoid: Vec<SetId> = Vec::new();
         let mut full = false;
         let mut reasons = Vec::new();
+        let mut small = spread::is_small(batch);
         for _ in 0..SETS_MAX {
             let id = match self.caches.stock.take(&self.session, &avoid).await {
                 Ok(id) => id,
@@ -69,6 +73,14 @@ impl Data {
                 }
                 Err(error) => return Err(self.gave_up(&reasons, error)),
             };
+            if std::mem::take(&mut small) {
+                match self.put_small(id, batch).await {
+                    Ok(chunk) => return Ok(chunk),
+                    Err(Small::NotTried) => {}
+                    // Somebody may have it.
+                    Err(Small::Failed) => continue,
+                }
+            }
             match self.put(id, batch).await {
                 Ok(chunk) => return Ok(chunk),
                 Err(Trouble::Full(reason)) => {
@@ -93,10 +105,10 @@ impl Data {
         error
     }
 
-    async fn put(&self, id: ChunkId, batch: &Batch) -> Result<NewChunk, Trouble> {
-        let map = self.session.map();
+    /// The members that take a new chunk, best first, and all that should have it.
+    fn takers(&self, map: &Map, id: ChunkId) -> Result<(Takers, Vec<v1::Node>), Trouble> {
         let members = map.writers(id.set);
-        let mut alive: Vec<(v1::Node, Arc<Peer>)> = members
+        let mut alive: Takers = members
             .iter()
             .filter(|node| node.alive)
             .filter_map(|node| Some((node.clone(), self.pool.peer(&node.address).ok()?)))
@@ -114,6 +126,22 @@ impl Data {
         if answering >= map.min_replicas.max(1) {
             alive.retain(|(_, peer)| !peer.is_suspected());
         }
+        Ok((alive, members))
+    }
+
+    /// The quick way of a small chunk.
+    async fn put_small(&self, id: ChunkId, batch: &Batch) -> Result<NewChunk, Small> {
+        let map = self.session.map();
+        let (alive, members) = self.takers(&map, id).map_err(|_| Small::NotTried)?;
+        let sha256 = self.spread(&alive, &map, id, batch).await?;
+        let on_disk = alive.iter().map(|(node, _)| node.id).collect();
+        self.session.figures().quick_uploads.inc();
+        Ok(uploaded(id, batch, sha256, &members, on_disk))
+    }
+
+    async fn put(&self, id: ChunkId, batch: &Batch) -> Result<NewChunk, Trouble> {
+        let map = self.session.map();
+        let (alive, members) = self.takers(&map, id)?;
         let (reply, sha256) = self.lead(&alive, &map, id, batch).await?;
         for failure in &reply.failures {
             tracing::warn!(chunk = %id, member = failure.node, reason = failure.reason, "a member has no copy");
@@ -133,17 +161,7 @@ impl Data {
                 Trouble::Failed(reason)
             });
         }
-        let missing = members
-            .iter()
-            .map(|node| node.id)
-            .filter(|id| !reply.on_disk.contains(id));
-        Ok(NewChunk {
-            id,
-            len: batch.len,
-            sha256,
-            missing: missing.map(NodeId).collect(),
-            on_disk: reply.on_disk.iter().copied().map(NodeId).collect(),
-        })
+        Ok(uploaded(id, batch, sha256, &members, reply.on_disk))
     }
 
     /// Sends to the first member that takes it. One that is full, dead or frozen cannot forward: then another
@@ -244,5 +262,26 @@ impl Data {
             }
             (Err(status), _) => Err(failed(format!("{:?}: {}", status.code(), status.message()))),
         }
+    }
+}
+
+/// The chunk as the commit tells of it.
+fn uploaded(
+    id: ChunkId,
+    batch: &Batch,
+    sha256: [u8; 32],
+    members: &[v1::Node],
+    on_disk: Vec<u32>,
+) -> NewChunk {
+    let missing = members
+        .iter()
+        .map(|node| node.id)
+        .filter(|id| !on_disk.contains(id));
+    NewChunk {
+        id,
+        len: batch.len,
+        sha256,
+        missing: missing.map(NodeId).collect(),
+        on_disk: on_disk.iter().copied().map(NodeId).collect(),
     }
 }

@@ -87,7 +87,10 @@ impl Chunks for Member {
                     assert_eq!(block_crcs(&group.payload), group.crcs);
                     content.extend_from_slice(&group.payload);
                 }
-                Part::End(end) => assert_eq!(end.sha256, table_sha256(content.len() as u32, &block_crcs(&content))),
+                Part::End(end) => assert_eq!(
+                    end.sha256,
+                    table_sha256(content.len() as u32, &block_crcs(&content))
+                ),
             }
         }
         let begin = begin.unwrap();

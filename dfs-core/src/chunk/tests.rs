@@ -180,7 +180,10 @@ fn a_chunk_s_name_has_golden_bytes() {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    assert_eq!(hex, "c4b0316ed490df7defc5477c0e95f16e6b166730992b11701abae8d92b3c019c");
+    assert_eq!(
+        hex,
+        "c4b0316ed490df7defc5477c0e95f16e6b166730992b11701abae8d92b3c019c"
+    );
     assert_ne!(table_sha256(1, &[7]), table_sha256(2, &[7]));
 }
 

@@ -8,6 +8,7 @@ mod agreement;
 mod cleaning;
 mod clocks;
 mod coordinators;
+mod costs;
 mod crash;
 mod deployed;
 mod directories;

@@ -1,9 +1,11 @@
-//! Framed connections, each with a thread that reads a request, reads the disk, and answers: for small reads nothing is
-//! handed from one thread to another. Bounded; who finds no room uses gRPC. `front` brings the connections.
+//! Framed connections, each with a thread that reads a request, reads the disk, and answers: for small reads and
+//! writes nothing is handed from one thread to another. Bounded; who finds no room uses gRPC. `front` brings the connections.
 
 use super::super::store::Blocks;
-use super::{Shared, status};
+use super::{Shared, framed_put, status};
+use bytes::Bytes;
 use dfs_client::channel::{Closer, Wire, machine};
+use dfs_core::chunk::BLOCK_SIZE;
 use dfs_proto::convert::{asked_blocks, ids};
 use dfs_proto::frames::{self, BLOCKS_MAX, PREFACE};
 use dfs_proto::v1::framed_request::Body;
@@ -68,7 +70,9 @@ impl Framed {
             number
         };
         let framed = self.clone();
-        let thread = std::thread::Builder::new().name("dfs-framed".into()).stack_size(STACK);
+        let thread = std::thread::Builder::new()
+            .name("dfs-framed".into())
+            .stack_size(STACK);
         let begun = thread.spawn(move || {
             // However it ended, the client uses another connection or gRPC.
             if let Err(error) = framed.converse(&mut wire) {
@@ -100,55 +104,69 @@ impl Framed {
         loop {
             wire.read_within(IDLE);
             let request = frames::read::<FramedRequest>(wire)?;
+            let content = content_of(&request, wire)?;
             let Some(shared) = self.shared.upgrade() else {
                 return Ok(());
             };
-            let (reply, payload) = answer(&shared, request);
+            let (reply, payload) = answer(&shared, request, &content);
             wire.write_both(&frames::encode(&reply), &payload)?;
         }
     }
 }
 
-fn answer(shared: &Shared, request: FramedRequest) -> (FramedReply, bytes::Bytes) {
+/// What follows the request.
+fn content_of(request: &FramedRequest, wire: &mut Wire) -> io::Result<Vec<u8>> {
+    let len = request.payload as usize;
+    if len > (BLOCKS_MAX * BLOCK_SIZE) as usize {
+        return Err(io::Error::other("more content than one request may have"));
+    }
+    let mut content = Vec::with_capacity(len);
+    wire.take(len as u64).read_to_end(&mut content)?;
+    match content.len() == len {
+        true => Ok(content),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+fn answer(shared: &Shared, request: FramedRequest, content: &[u8]) -> (FramedReply, Bytes) {
     let begun = Instant::now();
-    let done = match request.body {
-        Some(Body::Get(get)) => read(shared, get),
-        None => Err(Status::unimplemented("a request that this datanode does not know: use gRPC")),
+    let (operation, done) = match request.body {
+        Some(Body::Get(get)) => ("get", read(shared, get)),
+        Some(Body::Put(put)) => ("put", framed_put::put(shared, put, content).map(on_disk)),
+        None => (
+            "none",
+            Err(Status::unimplemented(
+                "a request that this datanode does not know: use gRPC",
+            )),
+        ),
     };
-    shared.figures.request("get", begun, done.is_err());
-    tracing::debug!(operation = "get", request = request.request, ms = begun.elapsed().as_millis() as u64, "done");
-    let reply = FramedReply {
-        number: request.number,
-        ..FramedReply::default()
-    };
-    match super::logged("get", None, done) {
-        Ok(Blocks { first, payload, crcs }) => {
-            shared.figures.sent.add(payload.len() as u64);
-            let group = BlockGroup {
-                first_block: first,
-                payload: bytes::Bytes::new(),
-                crcs,
-            };
-            let payload_len = payload.len() as u32;
-            let reply = FramedReply {
-                group: Some(group),
-                payload: payload_len,
-                ..reply
-            };
-            (reply, payload)
-        }
+    shared.figures.request(operation, begun, done.is_err());
+    let ms = begun.elapsed().as_millis() as u64;
+    tracing::debug!(operation, request = request.request, ms, "done");
+    let (reply, payload) = match super::logged(operation, None, done) {
+        Ok(done) => done,
         Err(status) => {
             let reply = FramedReply {
                 code: status.code() as u32,
                 reason: status.message().to_owned(),
-                ..reply
+                ..FramedReply::default()
             };
-            (reply, bytes::Bytes::new())
+            (reply, Bytes::new())
         }
-    }
+    };
+    let number = request.number;
+    (FramedReply { number, ..reply }, payload)
 }
 
-fn read(shared: &Shared, request: GetRequest) -> Result<Blocks, Status> {
+fn on_disk(node: u32) -> (FramedReply, Bytes) {
+    let reply = FramedReply {
+        on_disk: node,
+        ..FramedReply::default()
+    };
+    (reply, Bytes::new())
+}
+
+fn read(shared: &Shared, request: GetRequest) -> Result<(FramedReply, Bytes), Status> {
     shared.membership.check_cluster(&request.cluster)?;
     let chunk = ids::stored_chunk(request.chunk, "GetRequest.chunk")?;
     let len = shared.store.len(chunk).map_err(status::of)?;
@@ -158,8 +176,17 @@ fn read(shared: &Shared, request: GetRequest) -> Result<Blocks, Status> {
             "at most {BLOCKS_MAX} blocks, and none for repair: use gRPC for more"
         )));
     }
-    shared
-        .store
-        .read(chunk, blocks.start, blocks.len() as u32)
-        .map_err(status::of)
+    let read = shared.store.read(chunk, blocks.start, blocks.len() as u32);
+    let Blocks { first, payload, crcs } = read.map_err(status::of)?;
+    shared.figures.sent.add(payload.len() as u64);
+    let reply = FramedReply {
+        group: Some(BlockGroup {
+            first_block: first,
+            payload: Bytes::new(),
+            crcs,
+        }),
+        payload: payload.len() as u32,
+        ..FramedReply::default()
+    };
+    Ok((reply, payload))
 }

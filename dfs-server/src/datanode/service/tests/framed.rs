@@ -1,9 +1,9 @@
 //! Small reads on framed connections: the same answers as by gRPC, on the same port and on the Unix socket.
 
 use super::cluster::{CLUSTER, Cluster};
-use crate::datanode::store::suite::id;
+use crate::datanode::store::suite::{content, id};
 use dfs_client::channel::{Exchange, Peer, Pool};
-use dfs_core::chunk::{BLOCK_SIZE, block_crcs};
+use dfs_core::chunk::{BLOCK_SIZE, block_crcs, table_sha256};
 use dfs_core::ids::ChunkId;
 use dfs_proto::v1;
 use dfs_proto::v1::framed_request::Body;
@@ -38,9 +38,13 @@ async fn connected(peer: &Arc<Peer>) -> Exchange {
 
 /// Asks and takes the whole answer.
 async fn ask(peer: &Arc<Peer>, request: v1::GetRequest) -> (v1::FramedReply, Vec<u8>) {
+    tell(peer, Body::Get(request), Vec::new()).await
+}
+
+async fn tell(peer: &Arc<Peer>, body: Body, content: Vec<u8>) -> (v1::FramedReply, Vec<u8>) {
     let mut exchange = connected(peer).await;
     let asked = tokio::task::spawn_blocking(move || {
-        exchange.ask("a-c1".to_string(), Body::Get(request)).unwrap();
+        exchange.ask("a-c1".to_string(), body, &content).unwrap();
         let reply = exchange.answer(PATIENCE).unwrap();
         let payload = exchange.payload(reply.payload as usize).unwrap();
         exchange.end();
@@ -52,17 +56,20 @@ async fn ask(peer: &Arc<Peer>, request: v1::GetRequest) -> (v1::FramedReply, Vec
 #[tokio::test(flavor = "multi_thread")]
 async fn framed_reads_answer_as_grpc_does() {
     let mut cluster = Cluster::start_at("127.0.0.1:0").await;
-    let content = crate::datanode::store::suite::content(3 * BLOCK_SIZE as usize + 5, 1);
-    cluster.put(0, id(1, 1), &content, &[]).await.unwrap();
+    let bytes = content(3 * BLOCK_SIZE as usize + 5, 1);
+    cluster.put(0, id(1, 1), &bytes, &[]).await.unwrap();
     let pool = Pool::default();
     let peer = pool.peer(&cluster.nodes[0].address.to_string()).unwrap();
     for (first, blocks) in [(0, 4), (0, 1), (1, 2), (3, 1)] {
         let (reply, payload) = ask(&peer, get(id(1, 1), first, blocks)).await;
         let from = (first * BLOCK_SIZE) as usize;
-        let to = content.len().min(((first + blocks) * BLOCK_SIZE) as usize);
-        assert_eq!((reply.code, &payload[..]), (0, &content[from..to]));
+        let to = bytes.len().min(((first + blocks) * BLOCK_SIZE) as usize);
+        assert_eq!((reply.code, &payload[..]), (0, &bytes[from..to]));
         let group = reply.group.unwrap();
-        assert_eq!((group.first_block, group.crcs), (first, block_crcs(&content[from..to])));
+        assert_eq!(
+            (group.first_block, group.crcs),
+            (first, block_crcs(&bytes[from..to]))
+        );
     }
     let refused = [
         (get(id(1, 2), 0, 1), Code::NotFound),
@@ -93,7 +100,71 @@ async fn framed_reads_answer_as_grpc_does() {
     // On one machine the connection is the near one.
     assert!(connected(&peer).await.is_near());
     // The same port speaks HTTP/2.
-    assert_eq!(cluster.get(0, id(1, 1), 0, 0).await.unwrap(), content);
+    assert_eq!(cluster.get(0, id(1, 1), 0, 0).await.unwrap(), bytes);
+}
+
+fn put(chunk: ChunkId, content: &[u8]) -> v1::FramedPut {
+    let crcs = block_crcs(content);
+    v1::FramedPut {
+        begin: Some(v1::PutBegin {
+            transfer: uuid::Uuid::new_v4().as_bytes().to_vec(),
+            cluster: CLUSTER.to_vec(),
+            chunk: Some(chunk.into()),
+            len: content.len() as u32,
+            term: 1,
+            propagate: false,
+            others: Vec::new(),
+        }),
+        sha256: table_sha256(content.len() as u32, &crcs).to_vec(),
+        crcs,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_chunk_in_one_request_is_durable_and_checked() {
+    let cluster = Cluster::start_at("127.0.0.1:0").await;
+    let pool = Pool::default();
+    let peer = pool.peer(&cluster.nodes[0].address.to_string()).unwrap();
+    let bytes = content(100_000, 1);
+    let syncs = cluster.nodes[0].service.syncs();
+    // The second time it is there already.
+    for _ in 0..2 {
+        let (reply, _) = tell(&peer, Body::Put(put(id(1, 1), &bytes)), bytes.clone()).await;
+        assert_eq!((reply.code, reply.on_disk), (0, 1), "{}", reply.reason);
+    }
+    assert!(cluster.nodes[0].service.syncs() > syncs);
+    assert_eq!(cluster.get(0, id(1, 1), 0, 0).await.unwrap(), bytes);
+    let mut damaged = bytes.clone();
+    damaged[70_000] ^= 1;
+    let other = v1::FramedPut {
+        sha256: vec![0; 32],
+        ..put(id(1, 2), &bytes)
+    };
+    let forwarded = v1::FramedPut {
+        begin: Some(v1::PutBegin {
+            propagate: true,
+            others: vec![cluster.member(0)],
+            ..put(id(1, 2), &bytes).begin.unwrap()
+        }),
+        ..put(id(1, 2), &bytes)
+    };
+    let refused = [
+        (put(id(1, 2), &bytes), damaged),
+        (put(id(1, 2), &bytes), bytes[1..].to_vec()),
+        (other, bytes.clone()),
+        (forwarded, bytes.clone()),
+    ];
+    for (number, (put, content)) in refused.into_iter().enumerate() {
+        let (reply, _) = tell(&peer, Body::Put(put), content).await;
+        assert_eq!(
+            reply.code,
+            Code::InvalidArgument as u32,
+            "{number}: {}",
+            reply.reason
+        );
+    }
+    let gone = cluster.get(0, id(1, 2), 0, 0).await.unwrap_err();
+    assert_eq!(gone.code(), Code::NotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,9 +199,13 @@ async fn connections_end_with_the_service() {
     node.end().await;
     let ended = tokio::task::spawn_blocking(move || {
         exchange
-            .ask(String::new(), Body::Get(get(id(1, 1), 0, 1)))
+            .ask(String::new(), Body::Get(get(id(1, 1), 0, 1)), &[])
             .and_then(|()| exchange.answer(PATIENCE).map(drop))
     });
     let error = ended.await.unwrap().unwrap_err();
-    assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "it did not end by itself");
+    assert_ne!(
+        error.kind(),
+        std::io::ErrorKind::WouldBlock,
+        "it did not end by itself"
+    );
 }

@@ -1,0 +1,129 @@
+//! What calls cost, counted: syncs and round trips of a small durable write, and which way small transfers go. The table
+//! is in docs/ARCHITECTURE.md, "What a call costs".
+use integration::cluster::free_ports;
+use integration::figures::Figures;
+use integration::{Cluster, Mount, Room, patience};
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+const WRITES: u64 = 40;
+/// Segments and ranges of ids begin now and then, and the mount tells an access time.
+const SLACK: f64 = 8.0;
+const CONNECTED_LIMIT: Duration = Duration::from_secs(60);
+
+struct Counted {
+    /// Of each datanode.
+    syncs: Vec<f64>,
+    records: f64,
+    calls: f64,
+    uploads: f64,
+    quick: f64,
+}
+
+fn count(cluster: &Cluster, mount: SocketAddr) -> Counted {
+    let coordinator = Figures::of(cluster.coordinator.metrics);
+    let mount = Figures::of(mount);
+    let nodes = cluster.datanodes.iter();
+    Counted {
+        syncs: nodes
+            .map(|node| Figures::of(node.metrics).sum("dfs_datanode_syncs_total", ""))
+            .collect(),
+        records: coordinator.sum("dfs_coordinator_log_append_seconds_count", ""),
+        calls: coordinator.sum("dfs_coordinator_call_seconds_count", ""),
+        uploads: mount.sum("dfs_mount_upload_seconds_count", ""),
+        quick: mount.sum("dfs_mount_quick_uploads_total", ""),
+    }
+}
+
+// S13
+#[test]
+fn a_small_durable_write_costs_one_sync_of_each_member_and_one_of_the_log() {
+    let room = Room::new();
+    let cluster = Cluster::start(room.path());
+    let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
+    let options = format!("allow_other,metrics={address}");
+    let mount = Mount::with(&cluster, room.path(), "mnt", "", &options);
+    let file = File::create(mount.join("file")).unwrap();
+    let mut place = 0;
+    let mut write = || {
+        file.write_all_at(&[place as u8; 4096], place * 8192).unwrap();
+        file.sync_data().unwrap();
+        place += 1;
+    };
+    // Framed connections are made behind the writer's back.
+    patience::until_true(
+        "a small chunk goes to all members at once",
+        CONNECTED_LIMIT,
+        || {
+            write();
+            Figures::of(address).sum("dfs_mount_quick_uploads_total", "") >= 1.0
+        },
+    );
+    let before = count(&cluster, address);
+    (0..WRITES).for_each(|_| write());
+    let after = count(&cluster, address);
+    let writes = WRITES as f64;
+    for (node, (before, after)) in before.syncs.iter().zip(&after.syncs).enumerate() {
+        let syncs = after - before;
+        assert!(
+            (writes..=writes + SLACK).contains(&syncs),
+            "datanode {node}: {syncs} syncs for {WRITES} durable writes"
+        );
+    }
+    let records = after.records - before.records;
+    assert!(
+        (writes..=writes + SLACK).contains(&records),
+        "{records} log records"
+    );
+    let calls = after.calls - before.calls;
+    assert!(
+        (writes..=writes + SLACK).contains(&calls),
+        "{calls} calls of the coordinator"
+    );
+    assert_eq!(after.uploads - before.uploads, writes, "one chunk for each");
+    // A loaded machine may send a few the long way.
+    let quick = after.quick - before.quick;
+    assert!(
+        quick >= writes / 2.0,
+        "{quick} of {WRITES} went to all members at once"
+    );
+}
+
+#[test]
+fn small_reads_go_the_quick_way_and_leave_it_when_a_member_dies() {
+    let room = Room::new();
+    let mut cluster = Cluster::start(room.path());
+    let content: Vec<u8> = (0..6u32 << 20).map(|at| (at / 4096 % 251) as u8).collect();
+    {
+        let writer = Mount::new(&cluster, room.path(), "mnt");
+        std::fs::write(writer.join("file"), &content).unwrap();
+        File::open(writer.join("file")).unwrap().sync_all().unwrap();
+    }
+    let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
+    let options = format!("allow_other,metrics={address}");
+    let mount = Mount::with(&cluster, room.path(), "mnt-2", "", &options);
+    let file = File::open(mount.join("file")).unwrap();
+    // Every block once, in an order that no read-ahead foresees.
+    let blocks = content.len() / 65_536;
+    let read = |number: usize| {
+        let at = number * 37 % blocks * 65_536;
+        let mut got = [0; 4096];
+        file.read_exact_at(&mut got, at as u64).unwrap();
+        assert_eq!(got[..], content[at..at + 4096], "at {at}");
+    };
+    let half = blocks / 2;
+    (0..half).for_each(read);
+    let figures = Figures::of(address);
+    let (quick, all) = (
+        figures.sum("dfs_mount_quick_downloads_total", ""),
+        figures.sum("dfs_mount_download_seconds_count", ""),
+    );
+    assert!(
+        quick >= all / 3.0,
+        "{quick} of {all} downloads went the quick way"
+    );
+    cluster.datanodes[0].kill();
+    (half..blocks).for_each(read);
+}
