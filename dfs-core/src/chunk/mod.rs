@@ -67,6 +67,7 @@ pub fn sha256(content: &[u8]) -> [u8; 32] {
 /// What names a chunk's content: the SHA-256 of its length and of the CRC-32C of each block. Whoever has compared
 /// every block with its CRC has compared the content with this name, without a second pass over the bytes.
 /// Programs before it named chunks by the SHA-256 of the content itself; such names stay valid.
+/// It must not be used to find equal content: contents with the same CRCs are easily made on purpose.
 pub fn table_sha256(len: u32, crcs: &[u32]) -> [u8; 32] {
     let mut digest = Sha256::new();
     digest.update(TABLE_WORD);
