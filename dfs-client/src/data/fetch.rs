@@ -151,12 +151,12 @@ impl Data {
         }
         for run in missing.chunk_by(|one, next| one.0 + 1 == next.0) {
             let fetches = run.iter().map(|(_, fetch)| fetch.clone()).collect();
-            let asked = if wanted {
-                self.ask_quickly(chunk, run[0].0, fetches)
-            } else {
-                Err(fetches)
-            };
-            match asked {
+            if !wanted {
+                self.runtime
+                    .spawn(self.clone().bring_ahead(chunk, run[0].0, fetches));
+                continue;
+            }
+            match self.ask_quickly(chunk, run[0].0, fetches) {
                 Ok(asked) => quick.push(asked),
                 Err(fetches) => {
                     self.runtime.spawn(self.clone().bring(chunk, run[0].0, fetches));

@@ -56,6 +56,8 @@ pub(crate) struct Data {
     fetches: Fetches,
     /// Reads that ask a second member may go on at one time.
     hedges: tokio::sync::Semaphore,
+    /// Runs of blocks that are fetched ahead of readers at one time, on framed connections.
+    ahead: Arc<tokio::sync::Semaphore>,
     /// Inodes with anything that is not committed or told.
     pending: Mutex<HashMap<Ino, Arc<Inode>>>,
     uploads: tokio::sync::Semaphore,
@@ -89,6 +91,7 @@ impl Data {
             served: levels::Served::default(),
             fetches: Fetches::default(),
             hedges: tokio::sync::Semaphore::new(download::HEDGES),
+            ahead: Arc::new(tokio::sync::Semaphore::new(quick::AHEAD)),
             pending: Mutex::default(),
             uploads: tokio::sync::Semaphore::new(UPLOADS),
             landed: tokio::sync::Notify::new(),
