@@ -7,7 +7,6 @@ use dfs_core::ids::{Index, Term};
 use dfs_core::record::Record;
 use std::fs::File;
 use std::ops::ControlFlow;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Segments in order; the last one is written to.
@@ -101,8 +100,8 @@ impl FileLog {
                 got: record.index,
             });
         };
-        let written = file
-            .write_all_at(&self.scratch, segment.used)
+        let written = segment
+            .write(file, &self.scratch)
             .and_then(|()| file.sync_data());
         if let Err(error) = written {
             self.failed = true;

@@ -14,6 +14,11 @@ use std::path::{Path, PathBuf};
 /// Size of a segment: a growing file makes `fdatasync` slower by its metadata, so the space is taken at once;
 /// large enough that a new file is rare, small enough that trimming frees space soon.
 pub const SEGMENT_LEN: u64 = 64 << 20;
+/// Zeros written ahead of the frames. A frame that is written over zeros changes no metadata of the file, so its `fdatasync`
+/// flushes the disk and does not commit the file system's journal: half a millisecond instead of one and a half.
+const ZEROS: u64 = 1 << 20;
+/// Frames longer than this are not preceded by zeros, which would double the traffic.
+const ZEROED_MAX: u64 = 256 << 10;
 const PREFIX: &str = "segment-";
 const SUFFIX: &str = ".log";
 
@@ -25,6 +30,8 @@ pub struct Segment {
     pub used: u64,
     /// Preallocated bytes.
     pub len: u64,
+    /// Written zeros reach to here.
+    pub zeroed: u64,
 }
 
 /// Places and terms of a segment's records.
@@ -94,6 +101,7 @@ impl Segment {
                     first,
                     used: 0,
                     len,
+                    zeroed: 0,
                 },
                 file,
             )),
@@ -126,6 +134,7 @@ impl Segment {
                 first,
                 used,
                 len: bytes.len() as u64,
+                zeroed: used,
             },
             file,
             tail,
@@ -141,6 +150,17 @@ impl Segment {
             .map_err(|error| io("read", &self.path, error))?;
         let mut visit = |body: &[u8]| Record::from_body(body).map(&mut *visit);
         walk(&self.path, &bytes, self.first, &mut visit).map(|_| ())
+    }
+
+    /// Writes the next frame behind the others, not yet durable.
+    pub fn write(&mut self, file: &File, bytes: &[u8]) -> std::io::Result<()> {
+        let end = self.used + bytes.len() as u64;
+        if end > self.zeroed && bytes.len() as u64 <= ZEROED_MAX {
+            let zeros = (self.len - self.used).min(ZEROS);
+            file.write_all_at(&vec![0; zeros as usize], self.used)?;
+            self.zeroed = self.used + zeros;
+        }
+        file.write_all_at(bytes, self.used)
     }
 
     /// Cuts what follows the last whole frame, keeping a copy beside, and takes the space again.
