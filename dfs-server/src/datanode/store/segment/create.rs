@@ -121,6 +121,7 @@ impl Inner {
         writing.next_number += 1;
         let key = self.next_key.fetch_add(1, Ordering::Relaxed) as u32;
         let segment = Segment::new(key, *uuid.as_bytes(), path, Phase::Open, FIRST_SLOT, size);
+        segment.write_directly(super::direct::open(&segment.path));
         let (segment, file) = (Arc::new(segment), Arc::new(file));
         self.space.ahead(size - FIRST_SLOT);
         self.files.keep(key, file.clone());

@@ -2,6 +2,7 @@
 
 use super::super::StoreError;
 use super::Inner;
+use super::direct::Direct;
 use super::index::Place;
 use super::put::Pending;
 use dfs_core::chunk::header::{Header, encode};
@@ -33,7 +34,12 @@ impl Drop for Claim {
     }
 }
 
-pub fn finish(mut pending: Pending, crcs: Vec<u32>, sha256: &[u8; 32]) -> Result<(), StoreError> {
+pub fn finish(
+    mut pending: Pending,
+    direct: Option<Direct>,
+    crcs: Vec<u32>,
+    sha256: &[u8; 32],
+) -> Result<(), StoreError> {
     let inner = pending.inner.clone();
     let chunk = pending.chunk;
     let _claim = Claim::take(&inner, chunk)?;
@@ -49,8 +55,11 @@ pub fn finish(mut pending: Pending, crcs: Vec<u32>, sha256: &[u8; 32]) -> Result
         crcs,
     };
     let bytes = encode(&header, &segment.uuid, pending.slot.offset);
-    file.write_all_at(&bytes, pending.slot.offset)
-        .map_err(|e| StoreError::io("cannot write a header", &e))?;
+    let written = match direct {
+        Some(direct) => direct.end(&bytes),
+        None => file.write_all_at(&bytes, pending.slot.offset),
+    };
+    written.map_err(|e| StoreError::io("cannot write a header", &e))?;
     segment.sync(&file, &inner.syncs).map_err(|e| {
         inner.report(format!("{}: sync failed: {e}", segment.path.display()));
         StoreError::io("cannot make a chunk durable", &e)

@@ -5,6 +5,7 @@
 mod create;
 mod dead;
 mod delete;
+mod direct;
 mod duplicates;
 mod file;
 mod finish;
@@ -74,6 +75,7 @@ struct Inner {
     /// The next key of a segment in this process.
     next_key: AtomicU64,
     syncs: AtomicU64,
+    buffers: Arc<direct::Pool>,
     /// What was found broken, for the operator.
     problems: Mutex<Vec<String>>,
 }

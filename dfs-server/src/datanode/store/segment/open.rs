@@ -35,6 +35,7 @@ pub fn open(root: &Path, settings: Settings) -> Result<Inner, StoreError> {
         sets: Default::default(),
         next_key: Default::default(),
         syncs: Default::default(),
+        buffers: Default::default(),
         problems: Default::default(),
     };
     for found in inner.find()? {

@@ -4,6 +4,7 @@
 use super::super::{ChunkWriter, StoreError};
 use super::Inner;
 use super::create::Slot;
+use super::direct::Direct;
 use super::index::Place;
 use dfs_core::chunk::header::{header_len, slot_len};
 use dfs_core::chunk::{Assembly, Digest, Refusal};
@@ -42,10 +43,16 @@ pub fn begin(
         replace,
         ended: false,
     };
+    let Pending { inner, slot, .. } = &pending;
+    let direct = slot.segment.direct(slot_len(len)).map(|file| {
+        let cached = slot.file.clone();
+        Direct::begin(&inner.buffers, file, cached, slot.offset, header_len(len) as usize)
+    });
     Ok(Box::new(Writer {
         pending,
         assembly,
         written: 0,
+        direct,
     }))
 }
 
@@ -112,6 +119,8 @@ struct Writer {
     pending: Pending,
     assembly: Assembly,
     written: u64,
+    /// A long slot's way to the disk.
+    direct: Option<Direct>,
 }
 
 impl ChunkWriter for Writer {
@@ -119,22 +128,31 @@ impl ChunkWriter for Writer {
         self.assembly.accept(first, content, crcs)?;
         let slot = &self.pending.slot;
         let at = slot.offset + u64::from(header_len(self.pending.len)) + self.written;
-        slot.file
-            .write_all_at(content, at)
-            .map_err(|e| StoreError::io("cannot write a chunk", &e))?;
+        let written = match &mut self.direct {
+            Some(direct) => direct.push(content),
+            None => slot.file.write_all_at(content, at),
+        };
+        written.map_err(|e| StoreError::io("cannot write a chunk", &e))?;
         self.written += content.len() as u64;
         Ok(())
     }
 
     fn finish(self: Box<Self>, sha256: &[u8; 32]) -> Result<(), StoreError> {
         let Writer {
-            pending, assembly, ..
+            pending,
+            assembly,
+            mut direct,
+            ..
         } = *self;
         let ended = assembly.finish(sha256)?;
-        if !ended.named_by_table && pending.content_sha256()? != *sha256 {
-            return Err(Refusal::BadDigest.into());
+        if !ended.named_by_table {
+            let settled = direct.as_mut().map_or(Ok(()), Direct::settle);
+            settled.map_err(|e| StoreError::io("cannot write a chunk", &e))?;
+            if pending.content_sha256()? != *sha256 {
+                return Err(Refusal::BadDigest.into());
+            }
         }
-        super::finish::finish(pending, ended.crcs, sha256)
+        super::finish::finish(pending, direct, ended.crcs, sha256)
     }
 }
 
