@@ -100,9 +100,7 @@ impl FileLog {
                 got: record.index,
             });
         };
-        let written = segment
-            .write(file, &self.scratch)
-            .and_then(|()| file.sync_data());
+        let written = segment.write(file, &self.scratch).and_then(|()| file.sync_data());
         if let Err(error) = written {
             self.failed = true;
             return Err(io("append to", &segment.path, error));

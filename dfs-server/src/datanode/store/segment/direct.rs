@@ -19,7 +19,10 @@ const POOL_MAX: usize = 16;
 
 /// Opens a segment for writing past the cache; none where the file system refuses.
 pub fn open(path: &Path) -> Option<Arc<File>> {
-    let opened = File::options().write(true).custom_flags(libc::O_DIRECT).open(path);
+    let opened = File::options()
+        .write(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(path);
     match opened {
         Ok(file) => Some(Arc::new(file)),
         Err(error) => {
@@ -143,7 +146,12 @@ impl Direct {
         let (begin, end) = (self.at, self.filled.next_multiple_of(ALIGN));
         buffer.all()[self.filled..end].fill(0);
         let pages = buffer.all().get(from..end).unwrap_or_default();
-        write(&mut self.file, &self.cached, pages, self.slot + begin + from as u64)?;
+        write(
+            &mut self.file,
+            &self.cached,
+            pages,
+            self.slot + begin + from as u64,
+        )?;
         self.at += self.filled as u64;
         self.filled = 0;
         Ok(())
@@ -198,14 +206,15 @@ mod tests {
         let content: Vec<u8> = (0..len).map(|at| (at * 7 + at / 4096) as u8).collect();
         let header = [0xaa; 1024];
         let mut direct = Direct::begin(&pool, file, cached, slot, header.len());
-        content
-            .chunks(step)
-            .for_each(|part| direct.push(part).unwrap());
+        content.chunks(step).for_each(|part| direct.push(part).unwrap());
         if settle {
             direct.settle().unwrap();
             let got = std::fs::read(&path).unwrap();
             assert_eq!(got[slot as usize..][..1024], [0; 1024], "{len} bytes at {slot}");
-            assert!(got[slot as usize + 1024..][..len] == content, "{len} bytes at {slot}");
+            assert!(
+                got[slot as usize + 1024..][..len] == content,
+                "{len} bytes at {slot}"
+            );
         }
         direct.end(&header).unwrap();
         let got = std::fs::read(&path).unwrap();

@@ -46,7 +46,13 @@ pub fn begin(
     let Pending { inner, slot, .. } = &pending;
     let direct = slot.segment.direct(slot_len(len)).map(|file| {
         let cached = slot.file.clone();
-        Direct::begin(&inner.buffers, file, cached, slot.offset, header_len(len) as usize)
+        Direct::begin(
+            &inner.buffers,
+            file,
+            cached,
+            slot.offset,
+            header_len(len) as usize,
+        )
     });
     Ok(Box::new(Writer {
         pending,
