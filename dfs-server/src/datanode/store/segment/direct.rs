@@ -196,7 +196,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("segment");
         let cached = Arc::new(File::create_new(&path).unwrap());
-        cached.set_len(slot + (16 << 20)).unwrap();
+        cached
+            .set_len(slot + (len as u64 + 4096).next_multiple_of(4096))
+            .unwrap();
         let file = open(&path).unwrap_or_else(|| cached.clone());
         let pool = Arc::new(Pool::default());
         // A buffer that was used has bytes of another chunk in it.
@@ -240,7 +242,6 @@ mod tests {
             mib - 1023,
             mib,
             2 * mib - 1024,
-            8 * mib,
         ];
         for len in lens {
             for settle in [false, true] {
