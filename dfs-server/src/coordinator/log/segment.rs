@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 pub const SEGMENT_LEN: u64 = 64 << 20;
 /// Zeros written ahead of the frames. A frame that is written over zeros changes no metadata of the file, so its `fdatasync`
 /// flushes the disk and does not commit the file system's journal: half a millisecond instead of one and a half.
-const ZEROS: u64 = 1 << 20;
+const ZEROS: u64 = 256 << 10;
 /// Frames longer than this are not preceded by zeros, which would double the traffic.
-const ZEROED_MAX: u64 = 256 << 10;
+const ZEROED_MAX: u64 = 64 << 10;
 const PREFIX: &str = "segment-";
 const SUFFIX: &str = ".log";
 
