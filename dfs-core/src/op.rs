@@ -37,12 +37,13 @@ pub enum Op {
     ReadLink {
         ino: Ino,
     },
-    /// Entries whose cookie is greater than `after` (0: from the start), at most `limit`. Reply: `Page`.
+    /// Entries behind the cookie `after`; with `alone` this session gets to itself what nobody else holds. Reply: `Page`.
     ReadDir {
         ino: Ino,
         after: u64,
         limit: u32,
         attrs: bool,
+        alone: bool,
     },
     /// Reply: `Value`.
     GetXattr {
@@ -145,8 +146,7 @@ pub enum Op {
         count: u32,
     },
     Ship(Ship),
-    /// From now on so many bytes of the quota are promised to the session, for writes that it accepts; its commits
-    /// use them up. Reply: `Reserved`.
+    /// From now on so many bytes of the quota are promised to the session's commits. Reply: `Reserved`.
     ReserveQuota {
         quota: Ino,
         bytes: u64,

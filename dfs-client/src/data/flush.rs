@@ -71,9 +71,7 @@ impl Data {
             if old || crowded {
                 due.push(inode);
             } else if idle_atime {
-                if let Some(op) = self.atime_to_tell(&inode) {
-                    self.session.send(op);
-                }
+                self.tell_atime(&inode);
             } else if done {
                 self.forget_pending(&inode);
             }
@@ -101,6 +99,17 @@ impl Data {
         self.give_back_unneeded(&mut state.content);
         if state.content.is_clean() && state.atime.is_none() {
             pending.remove(&inode.ino);
+        }
+    }
+
+    /// Access times that reads moved go together where they may be changed here.
+    fn tell_atime(&self, inode: &Inode) {
+        let Some(op) = self.atime_to_tell(inode) else {
+            return;
+        };
+        let here = self.session.writes_back() && self.session.trusted();
+        if !here || self.caches.execute_here(&op, self.session.map().trash).is_none() {
+            self.session.send(op);
         }
     }
 

@@ -237,8 +237,16 @@ impl Caches {
             (Op::Rename(rename), Reply::Renamed { moved, replaced }) => {
                 self.renamed(rename, *moved, *replaced, was_touched, confirmed);
             }
-            (Op::ReadDir { ino, after, .. }, Reply::Page { entries, end }) => {
+            (
+                Op::ReadDir {
+                    ino, after, alone, ..
+                },
+                Reply::Page { entries, end },
+            ) => {
                 self.listed(*ino, entries, *after == 0 && *end, confirmed);
+                if *alone {
+                    self.taken(entries);
+                }
             }
             (Op::ReadLink { ino }, Reply::Target(target)) => {
                 self.with(*ino, |state| state.target = Some(target.clone()));
@@ -431,6 +439,18 @@ impl Caches {
                     state.set_parent(directory);
                 });
             }
+        }
+    }
+
+    /// Whoever takes directories to change them goes on with what is in them.
+    fn taken(&self, entries: &[DirEntry]) {
+        let directories = entries.iter().filter(|entry| entry.kind == FileKind::Directory);
+        for entry in directories {
+            self.with(entry.ino, |state| {
+                if state.lease == LeaseMode::Exclusive {
+                    state.asked = state.asked.max(1);
+                }
+            });
         }
     }
 

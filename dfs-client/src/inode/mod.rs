@@ -104,6 +104,9 @@ pub(crate) struct State {
     pub named_here: u64,
     /// Calls under way in which the coordinator changes it: nothing is changed here meanwhile.
     pub changing_there: u32,
+    /// Changes of a directory's entries that lacked a lease, and up to which of them asking for more of those is in vain.
+    pub asked: u32,
+    pub futile_until: u32,
     /// All entries of a directory are in `names`: what is not there does not exist.
     pub complete: bool,
     /// As the coordinator last said, while the lease lasts. `attr()` adds what is not committed.
@@ -214,6 +217,8 @@ impl State {
         self.xattr_names = None;
         self.names.clear();
         self.complete = false;
+        self.asked = 0;
+        self.futile_until = 0;
         self.parent = None;
         self.atime = None;
         self.fresh = false;
@@ -243,14 +248,19 @@ impl State {
 
     /// The kernel was given the inode by this name.
     pub fn found_as(&mut self, parent: Ino, name: &[u8]) {
-        let same = |(dir, known): &(Ino, Box<[u8]>)| *dir == parent && **known == *name;
-        if name.is_empty() || self.known_as.iter().any(same) {
+        if name.is_empty() || self.is_known_as(parent, name) {
             return;
         }
         if self.known_as.len() >= KNOWN_AS_MAX {
             self.known_as.remove(0);
         }
         self.known_as.push((parent, name.into()));
+    }
+
+    /// Whether the kernel was given the inode by this name, and may have it still.
+    pub fn is_known_as(&self, parent: Ino, name: &[u8]) -> bool {
+        let same = |(dir, known): &(Ino, Box<[u8]>)| *dir == parent && **known == *name;
+        self.known_as.iter().any(same)
     }
 
     /// Remembers the directory that the inode is in.

@@ -91,6 +91,7 @@ impl Caches {
             },
             inos,
             named,
+            removed: orphaned(&reply),
         });
         if entries.waiting.len() >= MANY {
             self.journal.wanted.notify_one();
@@ -151,5 +152,17 @@ impl Caches {
         if let Op::SetAttr { ino, .. } = op {
             self.with(*ino, |state| state.attrs_here = place);
         }
+    }
+}
+
+/// What lost its last name and is held here.
+fn orphaned(reply: &Reply) -> Option<Ino> {
+    match reply {
+        Reply::Removed { ino, orphan: true } => Some(*ino),
+        Reply::Renamed {
+            replaced: Some((ino, true)),
+            ..
+        } => Some(*ino),
+        _ => None,
     }
 }

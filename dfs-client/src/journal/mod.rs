@@ -11,7 +11,7 @@ pub(crate) use shipping::run;
 use crate::inode::Inode;
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::Ino;
-use dfs_core::op::{INO_RANGE_MAX, SHIP_STEPS_MAX, Ship, Step};
+use dfs_core::op::{INO_RANGE_MAX, Op, Rename, SHIP_STEPS_MAX, Ship, Step, Unlink};
 use dfs_core::types::Timestamp;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -43,6 +43,8 @@ struct Entry {
     inos: Vec<Ino>,
     /// A file that got a new name with it: whoever finds it there after a crash must find its content.
     named: Option<Ino>,
+    /// What lost its last name with it and was held here then.
+    removed: Option<Ino>,
 }
 
 #[derive(Default)]
@@ -221,8 +223,9 @@ impl Journal {
         entries.waiting.iter().filter_map(made).collect()
     }
 
-    /// The next shipment of what waits up to `place`. Called at its place in the session's order.
-    fn next(&self, place: u64) -> Option<Ship> {
+    /// The next shipment of what waits up to `place`. Called at its place in the session's order. What was removed and
+    /// `let_go` since need not be kept for us any more.
+    fn next(&self, place: u64, let_go: impl Fn(Ino) -> bool) -> Option<Ship> {
         let mut entries = self.entries.lock();
         let within = |entry: &&Entry| entry.place <= place;
         let count = entries
@@ -234,7 +237,12 @@ impl Journal {
         if count == 0 {
             return None;
         }
-        let taken: Vec<Entry> = entries.waiting.drain(..count).collect();
+        let mut taken: Vec<Entry> = entries.waiting.drain(..count).collect();
+        for entry in &mut taken {
+            if entry.removed.is_some_and(&let_go) {
+                forgo(&mut entry.step.op);
+            }
+        }
         let newest = taken.last().map_or(0, |entry| entry.place);
         let mut inos: Vec<Ino> = taken
             .iter()
@@ -271,5 +279,18 @@ impl Journal {
         self.confirmed.store(entries.last, Ordering::Release);
         self.told.notify_all();
         inos
+    }
+}
+
+/// The removed inode is not held any more.
+fn forgo(op: &mut Op) {
+    match op {
+        Op::Unlink(Unlink { expect, .. }) | Op::Rename(Rename { expect, .. }) => {
+            if let Some((_, held)) = expect {
+                *held = false;
+            }
+        }
+        Op::Rmdir { held, .. } => *held = false,
+        _ => {}
     }
 }

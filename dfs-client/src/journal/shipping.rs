@@ -10,7 +10,8 @@ use crate::session::Body;
 use crate::wait::Patience;
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::Ino;
-use dfs_core::op::{Op, Reply};
+use dfs_core::op::{Op, Reply, Ship};
+use dfs_core::types::LeaseMode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -65,7 +66,7 @@ async fn tell(data: &Arc<Data>, place: u64) {
         tokio::time::sleep(WAIT_TICK / 5).await;
     }
     let place = place.min(journal.before_named(|ino| saving.waits_for(ino)));
-    let next = || journal.next(place).map(Op::Ship);
+    let next = || data.caches.next_shipment(place).map(Op::Ship);
     while let Ok(Some(_)) = data.session.ask_built(next).await {}
 }
 
@@ -110,7 +111,10 @@ impl Data {
         }
         let losses = journal.losses();
         self.save_named(place, patience)?;
-        while self.session.send_built(|| journal.next(place).map(Op::Ship)) {}
+        while self
+            .session
+            .send_built(|| self.caches.next_shipment(place).map(Op::Ship))
+        {}
         journal.wait_for(place, patience)?;
         match journal.losses() == losses {
             true => Ok(()),
@@ -163,7 +167,10 @@ impl Data {
     pub fn tell_names(self: &Arc<Self>, inode: &Inode, patience: Patience<'_>) -> FsResult<()> {
         let journal = &self.caches.journal;
         let place = inode.state.lock().changed_here;
-        while self.session.send_built(|| journal.next(place).map(Op::Ship)) {}
+        while self
+            .session
+            .send_built(|| self.caches.next_shipment(place).map(Op::Ship))
+        {}
         journal.wait_for(place, patience)
     }
 
@@ -208,7 +215,7 @@ impl Caches {
             return Vec::new();
         }
         let mut shipments = Vec::new();
-        while let Some(shipment) = self.journal.next(place) {
+        while let Some(shipment) = self.next_shipment(place) {
             shipments.push(shipment);
         }
         if let Body::Op(op) = body
@@ -219,6 +226,26 @@ impl Caches {
             *body = Body::op(Op::Ship(last));
         }
         shipments.into_iter().map(Op::Ship).collect()
+    }
+
+    fn next_shipment(&self, place: u64) -> Option<Ship> {
+        self.journal.next(place, |ino| self.let_go_before_told(ino))
+    }
+
+    /// Whether the removed inode is held no more, neither by the kernel nor with content on its way. Then the coordinator
+    /// frees it with the removal, instead of keeping it until it is released.
+    fn let_go_before_told(&self, ino: Ino) -> bool {
+        let Some(inode) = self.table.find(ino) else {
+            return false;
+        };
+        let mut state = inode.state.lock();
+        let gone = state.orphan && !state.is_held() && state.recalling == 0 && state.content.is_clean();
+        if gone {
+            state.orphan = false;
+            state.declared_open = false;
+            state.set_lease(LeaseMode::None);
+        }
+        gone
     }
 
     /// The oldest shipment was answered: up to where everything is durable now.

@@ -51,7 +51,7 @@ impl Vfs {
             ino: inode.ino,
             changes,
         };
-        if let Some(result) = self.change_here(&op) {
+        if let Some(result) = self.change_here_or_take(&op, patience) {
             let attr = attr_of(result?)?;
             if changes.mtime.is_some() {
                 inode.state.lock().content.mtime = attr.mtime;

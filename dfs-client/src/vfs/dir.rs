@@ -7,11 +7,14 @@ use crate::inode::Inode;
 use crate::wait::Patience;
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::Ino;
+use dfs_core::keys;
 use dfs_core::op::{Op, Reply};
 use dfs_core::types::{DirEntry, FileKind, LeaseMode};
 
 /// Entries asked for at a time.
 const PAGE: u32 = 1024;
+/// A directory with more entries is listed by pages all the same: the handle keeps what it lists.
+const HERE_MAX: usize = 16_384;
 /// Cookies of `.` and `..`; the coordinator's are greater.
 const DOT: u64 = 1;
 const DOT_DOT: u64 = 2;
@@ -92,8 +95,11 @@ impl Vfs {
             let place = match listing.place(cookie) {
                 Some(place) => place,
                 None => {
-                    *listing = self.page(&handle.inode, cookie, plus, patience)?;
-                    0
+                    *listing = match self.page_here(&handle.inode) {
+                        Some(page) => page,
+                        None => self.page(&handle.inode, cookie, plus, patience)?,
+                    };
+                    listing.entries.partition_point(|entry| entry.cookie <= cookie)
                 }
             };
             for entry in &listing.entries[place..] {
@@ -163,6 +169,47 @@ impl Vfs {
         }
     }
 
+    /// All entries, where they are known: in the coordinator's order, with its cookies.
+    fn page_here(&self, inode: &Inode) -> Option<Listing> {
+        let names: Vec<(Vec<u8>, Ino)> = {
+            let state = inode.state.lock();
+            let whole = state.complete && state.names.len() <= HERE_MAX;
+            if !whole || state.recalling > 0 || !self.holds(&state, LeaseMode::Shared) {
+                return None;
+            }
+            let present = |(name, ino): (&Vec<u8>, &Option<Ino>)| ino.map(|ino| (name.clone(), ino));
+            state.names.iter().filter_map(present).collect()
+        };
+        let mut entries = Vec::with_capacity(names.len());
+        for (name, ino) in names {
+            let kind = self.caches.table.find(ino)?.state.lock().attr?.kind;
+            entries.push((keys::name_hash(&name), name, ino, kind));
+        }
+        entries.sort_unstable_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+        let mut before = (0, 0);
+        let entries = entries.into_iter().map(|(hash, name, ino, kind)| {
+            before = if before.0 == hash {
+                (hash, before.1 + 1)
+            } else {
+                (hash, 0)
+            };
+            let cookie = keys::cookie(hash, before.1);
+            DirEntry {
+                name,
+                ino,
+                kind,
+                cookie,
+                attr: None,
+            }
+        });
+        Some(Listing {
+            after: 0,
+            entries: entries.collect(),
+            end: true,
+            filled: true,
+        })
+    }
+
     fn page(&self, inode: &Inode, after: u64, attrs: bool, patience: Patience<'_>) -> FsResult<Listing> {
         let place = inode.state.lock().changed_here;
         self.save_named(place, patience)?;
@@ -172,6 +219,7 @@ impl Vfs {
                 after,
                 limit: PAGE,
                 attrs,
+                alone: false,
             },
             patience,
         )? {
@@ -223,6 +271,10 @@ impl Vfs {
         let inode = self.caches.table.find(entry.ino)?;
         let mut state = inode.state.lock();
         if !self.holds(&state, LeaseMode::Shared) {
+            return None;
+        }
+        // It has the name already, and keeps it longer than what it would be told here.
+        if state.lookups > 0 && state.is_known_as(directory.ino, &entry.name) {
             return None;
         }
         let attr = state.attr()?;

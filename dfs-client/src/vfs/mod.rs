@@ -2,6 +2,7 @@
 //! misses bounded by the mount's time-out and the caller's cancellation. One file per group of operations; the
 //! state is in `inode`, the content in `data`, the order of everything in `session`.
 
+mod alone;
 mod attr;
 mod dir;
 mod fsync;
@@ -146,10 +147,16 @@ impl Vfs {
 
     /// Changes names or attributes of `inodes`: here when leases allow it, else by the coordinator.
     fn change(&self, inodes: &[&Arc<Inode>], op: Op, patience: Patience<'_>) -> FsResult<Reply> {
-        match self.change_here(&op) {
+        match self.change_here_or_take(&op, patience) {
             Some(result) => result,
             None => self.change_there(inodes, op, patience),
         }
+    }
+
+    /// As `change_here`, once more if what it lacks could be had.
+    fn change_here_or_take(&self, op: &Op, patience: Patience<'_>) -> Option<FsResult<Reply>> {
+        self.change_here(op)
+            .or_else(|| self.take_alone(op, patience).then(|| self.change_here(op))?)
     }
 
     fn change_here(&self, op: &Op) -> Option<FsResult<Reply>> {
@@ -182,6 +189,7 @@ impl Vfs {
                 after: 0,
                 limit: LEARN_MAX as u32,
                 attrs: true,
+                alone: false,
             };
             if let Err(error) = self.session.call(op, patience) {
                 tracing::debug!(ino = directory.ino.0, %error, "a directory could not be read ahead");

@@ -115,7 +115,10 @@ impl Vfs {
         let op = Op::Rename(rename);
         // Two that move directories into one another's at the same time are told apart by the coordinator only.
         let apart = parent.ino != new_parent.ino && self.moves_directory(&op);
-        let here = if apart { None } else { self.change_here(&op) };
+        let here = match apart {
+            true => None,
+            false => self.change_here_or_take(&op, patience),
+        };
         let renamed = match here {
             Some(result) => result?,
             None => {

@@ -108,6 +108,7 @@ fn run(tx: &mut Tx<'_>, op: &Op) -> Outcome<Reply> {
             after,
             limit,
             attrs,
+            alone: _,
         } => read_dir::read_dir(tx, *ino, *after, *limit, *attrs),
         Op::GetXattr { ino, name } => get_xattr::get(tx, *ino, name),
         Op::ListXattr { ino } => get_xattr::list(tx, *ino),

@@ -71,6 +71,7 @@ impl Pair {
                 after: 0,
                 limit: 100,
                 attrs: false,
+                alone: false,
             });
             let Ok(Reply::Page { entries, end: true }) = page else {
                 panic!("{page:?}")

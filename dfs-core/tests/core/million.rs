@@ -24,6 +24,7 @@ fn a_million_entries_are_listed_in_bounded_pages_while_others_come_and_go() {
             after,
             limit: PAGE_ENTRIES_MAX,
             attrs: false,
+            alone: false,
         });
         let Ok(Reply::Page { entries, end }) = page else {
             panic!("{page:?}")

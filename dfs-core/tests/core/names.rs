@@ -353,6 +353,7 @@ fn listing_is_stable_and_in_pages() {
             after,
             limit: 7,
             attrs: true,
+            alone: false,
         });
         let Ok(Reply::Page { entries, end }) = page else {
             panic!("{page:?}")
@@ -379,7 +380,8 @@ fn listing_is_stable_and_in_pages() {
             ino: file,
             after: 0,
             limit: 1,
-            attrs: false
+            attrs: false,
+            alone: false,
         }),
         NotDirectory
     );

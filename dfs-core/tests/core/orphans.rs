@@ -131,6 +131,7 @@ fn an_open_directory_lives_without_entries() {
         after: 0,
         limit: 9,
         attrs: false,
+        alone: false,
     });
     assert_eq!(
         page,

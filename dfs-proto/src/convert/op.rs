@@ -37,11 +37,13 @@ fn question_to_wire(op: &Op) -> Option<Wire> {
             after,
             limit,
             attrs,
+            alone,
         } => Wire::ReadDir(v1::ReadDir {
             ino: ino.0,
             after,
             limit,
             attrs,
+            alone,
         }),
         Op::GetXattr { ino, name } => Wire::GetXattr(v1::GetXattr {
             ino: ino.0,
@@ -301,6 +303,7 @@ fn read_dir(m: v1::ReadDir) -> Result<Op, WireError> {
         after: m.after,
         limit: m.limit,
         attrs: m.attrs,
+        alone: m.alone,
     })
 }
 

@@ -185,3 +185,101 @@ fn two_mounts_make_names_in_one_directory() {
     }
     scene.cluster.assert_clean();
 }
+
+const TREE: usize = 12;
+const LEAVES: usize = 20;
+
+/// Directories with files, made by a mount that is gone: nobody holds anything of them.
+fn tree_of_nobody(scene: &mut Scene) {
+    for n in 0..TREE {
+        std::fs::create_dir_all(scene.join(&format!("tree/d{n}"))).unwrap();
+        for leaf in 0..LEAVES {
+            std::fs::write(scene.join(&format!("tree/d{n}/f{leaf}")), "leaf").unwrap();
+        }
+    }
+    scene.mount.remount();
+}
+
+/// Names and sizes of all of it, in order.
+fn walk(dir: &Path) -> Vec<(String, u64)> {
+    let mut found = Vec::new();
+    for name in names(dir) {
+        let path = dir.join(&name);
+        let meta = path.symlink_metadata().unwrap();
+        found.push((name, meta.len()));
+        if meta.is_dir() {
+            found.extend(walk(&path));
+        }
+    }
+    found
+}
+
+// S63
+#[test]
+fn a_tree_that_was_listed_is_listed_again_renamed_and_removed_with_few_calls() {
+    let (mut scene, second) = scene();
+    tree_of_nobody(&mut scene);
+    warm(&scene);
+    let tree = scene.join("tree");
+    let first = walk(&tree);
+    let before = calls(&scene);
+    assert_eq!(walk(&tree), first);
+    let listed = calls(&scene) - before;
+    assert!(listed < TREE as f64 / 2.0, "{listed} calls for a second walk");
+    // Others' changes are in the next listing.
+    std::fs::write(second.join("tree/d3/other"), "of another").unwrap();
+    assert!(names(&tree.join("d3")).contains("other"));
+    std::fs::remove_file(second.join("tree/d3/other")).unwrap();
+    assert_eq!(walk(&tree), first);
+    let before = calls(&scene);
+    for n in 4..TREE {
+        for leaf in 0..LEAVES {
+            let of = |name: &str| tree.join(format!("d{n}/{name}{leaf}"));
+            std::fs::rename(of("f"), of("g")).unwrap();
+        }
+    }
+    let renamed = calls(&scene) - before;
+    let most = (TREE * LEAVES / 4) as f64;
+    assert!(
+        renamed < most,
+        "{renamed} calls to rename {} files",
+        TREE * LEAVES
+    );
+    let before = calls(&scene);
+    std::fs::remove_dir_all(&tree).unwrap();
+    let removed = calls(&scene) - before;
+    assert!(
+        removed < most,
+        "{removed} calls to remove {} files",
+        TREE * LEAVES
+    );
+    assert!(!second.join("tree").exists());
+    scene.cluster.assert_clean();
+}
+
+// S63
+#[test]
+fn what_one_mount_took_to_remove_it_another_reads_and_keeps() {
+    let (mut scene, second) = scene();
+    tree_of_nobody(&mut scene);
+    warm(&scene);
+    let dir = scene.join("tree/d0");
+    let all = names(&dir);
+    let gone: Vec<&String> = all.iter().take(LEAVES / 2).collect();
+    for (n, name) in gone.iter().enumerate() {
+        std::fs::remove_file(dir.join(name)).unwrap();
+        if n == LEAVES / 4 {
+            // Those that were taken and not touched yet.
+            let last = second.join("tree/d0").join(all.last().unwrap());
+            assert_eq!(std::fs::read_to_string(&last).unwrap(), "leaf");
+            std::fs::write(&last, "of another").unwrap();
+            assert_eq!(names(&second.join("tree/d0")).len(), LEAVES - n - 1);
+        }
+    }
+    let left = names(&dir);
+    assert_eq!(left.len(), LEAVES - gone.len());
+    assert_eq!(names(&second.join("tree/d0")), left);
+    let last = std::fs::read_to_string(dir.join(all.last().unwrap())).unwrap();
+    assert_eq!(last, "of another");
+    scene.cluster.assert_clean();
+}

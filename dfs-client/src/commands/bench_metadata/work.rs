@@ -157,6 +157,7 @@ pub(super) fn list(ino: u64, after: u64) -> Op {
         after,
         limit: PAGE,
         attrs: true,
+        alone: false,
     })
 }
 

@@ -249,6 +249,7 @@ fn limits_of_requests() {
             after: 0,
             limit,
             attrs: false,
+            alone: false,
         })
     };
     assert!(text(list(0)).starts_with("ReadDir.limit is 0"));

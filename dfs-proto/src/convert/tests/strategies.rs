@@ -176,14 +176,17 @@ fn question() -> BoxedStrategy<Op> {
         (ino(), component(4096)).prop_map(|(parent, name)| Op::Lookup { parent, name }),
         ino().prop_map(|ino| Op::GetAttr { ino }),
         ino().prop_map(|ino| Op::ReadLink { ino }),
-        (ino(), any::<u64>(), 1..=PAGE_ENTRIES_MAX, any::<bool>()).prop_map(|(ino, after, limit, attrs)| {
-            Op::ReadDir {
-                ino,
-                after,
-                limit,
-                attrs,
+        (ino(), any::<u64>(), 1..=PAGE_ENTRIES_MAX, any::<[bool; 2]>()).prop_map(
+            |(ino, after, limit, flags)| {
+                Op::ReadDir {
+                    ino,
+                    after,
+                    limit,
+                    attrs: flags[0],
+                    alone: flags[1],
+                }
             }
-        }),
+        ),
         (ino(), component(300)).prop_map(|(ino, name)| Op::GetXattr { ino, name }),
         ino().prop_map(|ino| Op::ListXattr { ino }),
         (ino(), range()).prop_map(|(ino, (offset, len))| Op::GetExtents { ino, offset, len }),

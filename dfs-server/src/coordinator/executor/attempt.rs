@@ -73,6 +73,9 @@ impl Executor {
         if conflicts.is_empty() {
             return self.finish(pending, execution);
         }
+        if asks_too_much(&mut pending.op) {
+            return self.attempt(pending);
+        }
         pending.outstanding.clear();
         for conflict in conflicts {
             pending.wanted.insert(conflict.ino);
@@ -204,6 +207,16 @@ impl Executor {
         {
             self.take_ino();
         }
+    }
+}
+
+/// Whoever wants entries to itself disturbs nobody who has one: then it gets their names only.
+fn asks_too_much(op: &mut Op) -> bool {
+    match op {
+        Op::ReadDir {
+            attrs, alone: true, ..
+        } => std::mem::take(attrs),
+        _ => false,
     }
 }
 

@@ -26,7 +26,8 @@ impl Executor {
             if removed(execution, *ino) {
                 self.leases.set(session, *ino, LeaseMode::None, false);
             } else {
-                let alone = execution.writes.contains(ino) && self.may_write_back(session, op, *ino);
+                let changes = execution.writes.contains(ino) || self.may_take(op);
+                let alone = changes && self.may_write_back(session, op, *ino);
                 let wanted = match alone {
                     true => LeaseMode::Exclusive,
                     false => wanted(op, reply, *ino),
@@ -56,6 +57,12 @@ impl Executor {
         }
     }
 
+    /// Whether what the operation looked at is given to the session alone: what it asks for to change it next. What others
+    /// hold is known once they all have claimed it after a start.
+    fn may_take(&self, op: &Op) -> bool {
+        matches!(op, Op::ReadDir { alone: true, .. }) && self.grace.is_none()
+    }
+
     /// Whether a session that has changed the inode's names or attributes is to go on by itself: not while others
     /// keep asking for it.
     fn may_write_back(&self, session: SessionId, op: &Op, ino: Ino) -> bool {
@@ -67,6 +74,7 @@ impl Executor {
                 | Op::Rmdir { .. }
                 | Op::Rename(_)
                 | Op::SetAttr { .. }
+                | Op::ReadDir { alone: true, .. }
         );
         let able = self.sessions.get(&session).is_some_and(|own| own.writes_back);
         let contended = self.contended.get(&ino);

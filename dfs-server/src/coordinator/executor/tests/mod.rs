@@ -105,10 +105,27 @@ impl Client {
         client
     }
 
+    /// One that changes names by itself where it may.
+    async fn new_writer(handle: &Handle, session: u128) -> Client {
+        let mut client = Client::greet(handle, session, false, true, Vec::new()).await;
+        client.welcome().await;
+        client
+    }
+
     async fn connect(
         handle: &Handle,
         session: u128,
         resume: bool,
+        leases: Vec<(Ino, LeaseMode, bool)>,
+    ) -> Client {
+        Client::greet(handle, session, resume, false, leases).await
+    }
+
+    async fn greet(
+        handle: &Handle,
+        session: u128,
+        resume: bool,
+        writes_back: bool,
         leases: Vec<(Ino, LeaseMode, bool)>,
     ) -> Client {
         let (sender, messages) = mpsc::channel(1024);
@@ -118,7 +135,7 @@ impl Client {
             session,
             stream,
             client: "test".into(),
-            writes_back: false,
+            writes_back,
             resume,
             ordinal: 0,
             leases,
@@ -247,6 +264,13 @@ impl Client {
             open,
             number,
         };
+        self.inbox.send(event).await.unwrap();
+    }
+
+    /// Its session ends.
+    async fn leave(self) {
+        let (session, stream) = (self.session, self.stream);
+        let event = Event::Goodbye { session, stream };
         self.inbox.send(event).await.unwrap();
     }
 

@@ -96,3 +96,61 @@ async fn what_is_told_again_to_the_next_coordinator_is_done_once() {
     };
     assert!(fresh.0 >= first.0 + 10, "numbers are given out once: {fresh}");
 }
+
+fn list(alone: bool) -> Op {
+    Op::ReadDir {
+        ino: Ino::ROOT,
+        after: 0,
+        limit: 100,
+        attrs: true,
+        alone,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lists_to_change_gets_alone_what_nobody_else_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let coordinator = start(dir.path());
+    let handle = coordinator.handle();
+    let mut maker = Client::new(&handle, 9).await;
+    let (free, _) = maker.make("a").await;
+    let (shared, _) = maker.make("b").await;
+    maker.leave().await;
+    let mut reader = Client::new(&handle, 2).await;
+    reader.call(lookup("b")).await;
+    let mut plain = Client::new(&handle, 3).await;
+    let reply = plain.call(list(true)).await;
+    assert_eq!(granted(&reply, free), LeaseMode::Shared, "it tells each change");
+    plain.leave().await;
+    let mut writer = Client::new_writer(&handle, 1).await;
+    let reply = writer.call(list(false)).await;
+    assert_eq!(granted(&reply, free), LeaseMode::Shared, "it only looks");
+    let reply = writer.call(list(true)).await;
+    assert_eq!(granted(&reply, free), LeaseMode::Exclusive);
+    assert_eq!(
+        granted(&reply, shared),
+        LeaseMode::None,
+        "it has as much as it may"
+    );
+    assert_eq!(
+        granted(&reply, Ino::ROOT),
+        LeaseMode::None,
+        "somebody looked at it"
+    );
+    // What was taken is recalled like anything else.
+    let asked = reader.begin(lookup("a")).await;
+    let recall = writer.recalled().await;
+    assert_eq!(recall.ino, free.0);
+    writer.ack(recall.ino, LeaseMode::Shared, recall.number).await;
+    let reply = reader.reply().await;
+    assert_eq!((reply.op_id, entry(&reply)), (asked, free));
+    let reply = writer.call(list(true)).await;
+    assert_eq!(granted(&reply, free), LeaseMode::None, "another has it, too");
+    // Nobody has to give anything back for it.
+    reader.begin(make("c")).await;
+    let recall = writer.recalled().await;
+    writer.ack(recall.ino, LeaseMode::None, recall.number).await;
+    assert_eq!(error(&reader.reply().await), None);
+    writer.call(list(true)).await;
+    reader.quiet().await;
+}
