@@ -125,7 +125,7 @@ fn rows(before: &Value, now: &Value, seconds: f64) -> Vec<Row> {
             })
         })
         .collect();
-    rows.sort_by(|one, other| other.total.cmp(&one.total));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.total));
     rows
 }
 

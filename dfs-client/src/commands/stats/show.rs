@@ -132,7 +132,7 @@ fn rows(title: &str, rows: &[Row]) {
 
 /// One line for files and pipes.
 pub(super) fn line(picture: &Picture, number: u64) {
-    if number % LINES == 0 {
+    if number.is_multiple_of(LINES) {
         say!(
             "{:>8} {:>9} {:>9} {:>8} {:>10} {:>10} {:>10} {:>10} {:>5} {:>7} {:>8} {:>9}  SLOWEST",
             "CALLS/s",
