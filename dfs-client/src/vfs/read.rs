@@ -18,8 +18,6 @@ use std::time::Duration;
 
 /// Holes are slices of this.
 static ZEROS: [u8; 128 << 10] = [0; 128 << 10];
-/// Times that extents are asked for under a lease before they are used without one.
-const LEASED_ATTEMPTS: usize = 3;
 /// How often a reader through the kernel's pages asks again for the lease that somebody else waits for, and how soon.
 /// A session with too many leases is never given another.
 const REFUSALS_MAX: usize = 1000;
@@ -80,8 +78,8 @@ impl Vfs {
         patience: Patience<'_>,
     ) -> FsResult<Vec<Piece>> {
         let inode = &handle.inode;
-        let (mut attempts, mut refused) = (0, 0);
-        while attempts < LEASED_ATTEMPTS {
+        let mut refused = 0;
+        loop {
             if let Some(wanted) = self.plan_here(handle, offset, end) {
                 return Ok(wanted);
             }
@@ -91,8 +89,9 @@ impl Vfs {
                 continue;
             }
             let (attr, extents) = self.load(inode, offset, end, patience)?;
+            // Where others write, a lease can be gone before it was of use, several times in a row.
             let Some((attr, extents)) = attr.zip(extents) else {
-                attempts += 1;
+                patience.left()?;
                 continue;
             };
             // The kernel would keep the pages, and no recall would ever take them back.
@@ -106,7 +105,6 @@ impl Vfs {
             }
             return Ok(plan_once(attr, extents, offset, end));
         }
-        Err(FsError::TimedOut)
     }
 
     /// The plan from memory.
