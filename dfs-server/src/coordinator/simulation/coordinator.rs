@@ -35,6 +35,7 @@ use tokio::sync::{mpsc, oneshot};
 pub const LEASE_TERM: Duration = Duration::from_secs(3);
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(12);
 pub const GC_DELAY: Duration = Duration::from_secs(4);
+pub const MIN_REPLICAS: usize = 2;
 const CAMPAIGN_EVERY: Time = 400 * MS;
 const KEEPALIVE_EVERY: Time = 500 * MS;
 /// Kept back of the lease: nobody leads before it has run out at the log.

@@ -1,6 +1,6 @@
 //! Datanodes that come, go for good, are drained and taken back, and what must hold while sets change their members.
 
-use super::coordinator::GC_DELAY;
+use super::coordinator::{GC_DELAY, MIN_REPLICAS};
 use super::datanode::Stored;
 use super::faults::Trouble;
 use super::messages::sha256;
@@ -171,8 +171,8 @@ impl World {
         }
     }
 
-    /// A copy went from a datanode: of a chunk that is in use, another good one is where it should be, and readers with
-    /// an old picture had their time.
+    /// A copy went from a datanode: of a chunk that is in use, another good one is where it should be, enough are where
+    /// they should be or none is missing, and readers with an old picture had their time.
     pub fn check_last_copy(&mut self, chunk: ChunkId, own: usize) {
         let key = keys::chunk(chunk);
         let row = self.truth.rows.get(&key).map(|row| ChunkRow::decode(&key, row));
@@ -185,7 +185,8 @@ impl World {
             .truth
             .missing
             .range((chunk, NodeId(0))..=(chunk, NodeId(u32::MAX)));
-        let lacks = noted.into_iter().any(|(_, since)| self.now - since > ORDERED);
+        let (old, new): (Vec<_>, Vec<_>) = noted.partition(|(_, since)| self.now - **since > ORDERED);
+        let lacks = !old.is_empty() && holders.len() + new.len() < MIN_REPLICAS;
         if lacks || !holders.iter().any(|node| self.has_good(*node, chunk, &row)) {
             self.fail(format!(
                 "LastCopy: datanode {own}, a former member, deleted chunk {chunk}, which lacks other copies"

@@ -1,6 +1,7 @@
 //! Deletes what former members still hold of a set, under the leader's term, once the usual delay is over: by the
-//! monotonic clock, from when this reign first saw that they are former. A copy stays while the chunk lacks others: it
-//! may be the best source.
+//! monotonic clock, from when this reign first saw that they are former. A copy stays while the chunk lacks so many
+//! others that it may be the best source. It does not stay for one that is missing alone: a dead member lacks it for
+//! ever, and the former one may be the only node that could replace it, once it has left.
 
 use super::copier::Copier;
 use super::datanodes::DELETE_MAX;
@@ -86,7 +87,12 @@ async fn clear(copier: &Copier, status: &Status, set: SetId, node: NodeId) -> Re
         };
         after = last;
         let count = held.len();
-        let sure = scan::blocking(&copier.handle.store, move |store| unneeded(store, held)).await;
+        let living = living(status, set);
+        let enough = copier.handle.settings.min_replicas;
+        let sure = scan::blocking(&copier.handle.store, move |store| {
+            unneeded(store, held, &living, enough)
+        });
+        let sure = sure.await;
         let sure = sure.map_err(|error| error.to_string())?;
         let failures = copier.datanodes.delete(address, &sure).await;
         let failures = failures.map_err(|status| status.to_string())?;
@@ -97,8 +103,23 @@ async fn clear(copier: &Copier, status: &Status, set: SetId, node: NodeId) -> Re
     Ok(empty)
 }
 
-/// The chunks that do not lack copies elsewhere.
-pub fn unneeded(store: &dyn View, held: Vec<ChunkId>) -> Result<Vec<ChunkId>, ViewError> {
+/// The living nodes that have all of the set that is not noted as missing there.
+pub fn living(status: &Status, set: SetId) -> Vec<NodeId> {
+    let alive = |node: &NodeId| status.nodes.get(node).is_some_and(|node| node.alive);
+    let holders = status
+        .sets
+        .get(&set)
+        .map(|row| row.holders().filter(alive).collect());
+    holders.unwrap_or_default()
+}
+
+/// The chunks that lack no copy, or of which `enough` of the set's living holders have one.
+pub fn unneeded(
+    store: &dyn View,
+    held: Vec<ChunkId>,
+    living: &[NodeId],
+    enough: usize,
+) -> Result<Vec<ChunkId>, ViewError> {
     let mut sure = Vec::with_capacity(held.len());
     for id in held {
         let key = keys::chunk(id);
@@ -106,9 +127,17 @@ pub fn unneeded(store: &dyn View, held: Vec<ChunkId>) -> Result<Vec<ChunkId>, Vi
             .get(&key)?
             .map(|value| ChunkRow::decode(&key, &value))
             .transpose()?;
-        if row.is_none_or(|row| row.missing == 0) {
+        if row.is_none_or(|row| row.missing == 0) || copies(store, id, living)? >= enough {
             sure.push(id);
         }
     }
     Ok(sure)
+}
+
+fn copies(store: &dyn View, id: ChunkId, living: &[NodeId]) -> Result<usize, ViewError> {
+    let mut copies = 0;
+    for node in living {
+        copies += usize::from(store.get(&keys::missing(id, *node))?.is_none());
+    }
+    Ok(copies)
 }

@@ -11,7 +11,7 @@ fn settings() -> Settings {
         volume: "default".into(),
         number: VolumeId(0),
         replication: 3,
-        min_replicas: 2,
+        min_replicas: MIN_REPLICAS,
         lease_term: LEASE_TERM,
         session_timeout: SESSION_TIMEOUT,
         gc_delay: GC_DELAY,

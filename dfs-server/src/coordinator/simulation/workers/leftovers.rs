@@ -1,6 +1,7 @@
 //! What former members still hold goes after the usual delay, unless the chunk lacks other copies.
 
 use super::*;
+use crate::coordinator::simulation::coordinator::MIN_REPLICAS;
 
 impl World {
     /// The rows are as new as the status.
@@ -32,7 +33,10 @@ impl World {
         held.retain(|chunk| chunk.set == place.0);
         let rows = self.rows_of(own);
         let count = held.len();
-        let sure = read(workers::leftovers::unneeded(&rows, held));
+        let status = self.reign(own).and_then(|reign| reign.workers.status.clone());
+        let living = status.map(|status| workers::leftovers::living(&status, place.0));
+        let living = living.unwrap_or_default();
+        let sure = read(workers::leftovers::unneeded(&rows, held, &living, MIN_REPLICAS));
         let all = sure.len() == count;
         if sure.is_empty() {
             return self.leftovers_cleared(own, place, all, Told::Deleted);
