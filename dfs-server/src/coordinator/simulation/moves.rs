@@ -14,6 +14,8 @@ use dfs_core::rows::{ChunkRow, NodeRow, NodeState, PlanRow, PlanState, SetRow};
 use dfs_core::view::MemoryView;
 use std::collections::BTreeSet;
 
+/// After this an order to empty a node has shown in the rows, or was lost with its leader.
+const DRAIN_SHOWS: Time = 20 * SEC;
 /// An order to delete may be so old when it is obeyed: what was noted before it was given counts.
 const ORDERED: Time = 9 * SEC;
 
@@ -54,8 +56,11 @@ impl World {
         self.break_streams_of(Party::Datanode(own));
     }
 
-    /// The operator empties a node, one at a time.
+    /// The operator empties a node, one at a time: of five, one may burn down as well.
     pub fn drain(&mut self) {
+        if self.drained.is_some_and(|time| self.now < time + DRAIN_SHOWS) {
+            return;
+        }
         let states = self.node_states();
         let active: Vec<NodeId> = states
             .iter()
@@ -67,6 +72,7 @@ impl World {
         }
         let node = active[self.random.index(active.len())];
         if self.order_leader(Order::Drain(node)) {
+            self.drained = Some(self.now);
             self.fault(Fault::Drained);
             if self.random.chance(500) {
                 let time = self.random.between(SEC, 8 * SEC);

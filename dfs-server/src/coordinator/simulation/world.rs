@@ -117,6 +117,8 @@ pub struct World {
     pub streams: Streams,
     pub log: Log,
     pub embedded: bool,
+    /// When the operator last asked for a node to be emptied.
+    pub drained: Option<Time>,
     /// This coordinator dies in the middle of its next append.
     pub crash_at_append: Option<usize>,
     pub coordinators: Vec<Coordinator>,
@@ -139,6 +141,7 @@ impl World {
             queue: BTreeMap::new(),
             next: 0,
             numbers: 0,
+            drained: None,
             random,
             tally: Tally::default(),
             history: VecDeque::new(),
