@@ -272,12 +272,17 @@ impl Executor {
             .collect();
         let sets = &self.cluster.sets;
         let placed = |node: NodeId| sets.values().any(|set| set.members.contains(&node));
+        // A dead node that came back while the first move away from it was being ordered stays where it is.
+        let stays = |node: NodeId| {
+            let known = self.cluster.nodes.get(&node);
+            known.is_some_and(|node| node.row.state == NodeState::Active)
+        };
         let over: Vec<u64> = self
             .cluster
             .plans
             .iter()
             .filter(|(number, row)| row.state == PlanState::Running && !busy.contains(number))
-            .filter(|(_, row)| row.node.map_or(levelled, |node| !placed(node)))
+            .filter(|(_, row)| row.node.map_or(levelled, |node| !placed(node) || stays(node)))
             .map(|(number, _)| *number)
             .collect();
         for plan in over {
