@@ -256,7 +256,8 @@ impl World {
         }
     }
 
-    /// A checkpoint rots, never the last good one of its coordinator.
+    /// A checkpoint rots, never the last good one of its coordinator, nor when a disk is lost: the log was trimmed for
+    /// checkpoints of two coordinators, and one of them must be left.
     pub fn damage_checkpoint(&mut self) {
         let own = self.random.index(self.coordinators.len());
         let place = self.random.index(KEEP);
@@ -264,6 +265,7 @@ impl World {
         let good = checkpoints.iter().filter(|checkpoint| checkpoint.good).count();
         if let Some(checkpoint) = checkpoints.get_mut(place)
             && good > 1
+            && !self.tally.faults.contains_key(&Fault::DiskLost)
         {
             checkpoint.good = false;
             self.fault(Fault::BadCheckpoint);
