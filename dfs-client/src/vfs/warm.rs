@@ -14,8 +14,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Calls at a time: a quarter of the threads that serve the kernel, so that everybody else is served meanwhile.
 const WARMS_MAX: usize = 32;
-/// Times that the extents are asked for under a lease before it is given up.
-const ATTEMPTS: usize = 3;
 
 /// Counts the calls that are under way.
 #[derive(Default)]
@@ -87,7 +85,7 @@ impl Vfs {
         end: u64,
         patience: Patience<'_>,
     ) -> FsResult<Vec<Piece>> {
-        for _ in 0..ATTEMPTS {
+        loop {
             {
                 let state = inode.state.lock();
                 if let Some(attr) = state.attr().filter(|_| self.holds(&state, LeaseMode::Shared)) {
@@ -104,7 +102,7 @@ impl Vfs {
             if let Some((attr, extents)) = attr.zip(extents) {
                 return Ok(super::read::plan_once(attr, extents, offset, end));
             }
+            patience.left()?;
         }
-        Err(FsError::TimedOut)
     }
 }

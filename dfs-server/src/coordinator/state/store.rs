@@ -7,6 +7,7 @@ use dfs_core::ids::Index;
 use dfs_core::record::Record;
 use dfs_core::view::{View, ViewError};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use parking_lot::Mutex;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +28,8 @@ const SLOW_SCAN: Duration = Duration::from_micros(500);
 const SLOW_ROW: Duration = Duration::from_micros(5);
 /// Bytes of rows that make it worthwhile to write the buffer out before it is full.
 const WRITE_OUT_BYTES: u64 = 256 << 10;
+/// And no sooner than this after the last time: a scan can be slow for other reasons, and many small tables make all slow.
+const WRITE_OUT_PAUSE: Duration = Duration::from_millis(500);
 
 type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 const ROWS: &str = "rows";
@@ -52,6 +55,7 @@ struct Buffer {
     bytes: AtomicU64,
     /// A scan was slow since then.
     slow: AtomicBool,
+    written_out: Mutex<Option<Instant>>,
 }
 
 /// All rows as they were at one index.
@@ -131,7 +135,13 @@ impl Store {
     /// Writes the buffer to a table, which keeps the newest version of each row alone, if old ones slow scans down.
     fn write_out_versions(&self, bytes: u64) -> Result<(), StateError> {
         let held = self.buffer.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if held >= WRITE_OUT_BYTES && self.buffer.slow.swap(false, Ordering::Relaxed) {
+        if held < WRITE_OUT_BYTES || !self.buffer.slow.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut last = self.buffer.written_out.lock();
+        if last.is_none_or(|last| last.elapsed() >= WRITE_OUT_PAUSE) {
+            *last = Some(Instant::now());
+            self.buffer.slow.store(false, Ordering::Relaxed);
             self.buffer.bytes.store(0, Ordering::Relaxed);
             // Each only finds out afterwards which versions nobody can look at any more: the small one goes first.
             for keyspace in [&self.marks, &self.rows] {
