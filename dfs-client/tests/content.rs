@@ -198,7 +198,7 @@ fn small_files_share_chunks() {
         .collect();
     for (number, file) in files.iter().enumerate() {
         write(&vfs, *file, 0, &[number as u8; 3000]);
-        vfs.release(file.0, file.1, None);
+        vfs.release(file.0, file.1);
     }
     vfs.syncfs(&root()).unwrap();
     assert!(cluster.store.faults.lock().unwrap().puts <= 2);

@@ -56,7 +56,7 @@ fn a_full_volume_lets_files_be_cut_and_removed_at_once() {
         ..AttrChanges::default()
     };
     vfs.setattr(&root(), cut.0, Some(cut.1), changes).unwrap();
-    vfs.release(removed.0, removed.1, None);
+    vfs.release(removed.0, removed.1);
     vfs.unlink(&root(), Ino::ROOT, b"removed").unwrap();
     vfs.forget(removed.0, 1);
     vfs.syncfs(&root()).unwrap();

@@ -38,7 +38,7 @@ fn hits_ask_nobody() {
         assert_eq!(read(&vfs, again, 0, 10_000), vec![1; 10_000]);
         write(&vfs, again, 0, &[1; 100]);
         vfs.flush(&root(), again.0, again.1, 7).unwrap();
-        vfs.release(again.0, again.1, None);
+        vfs.release(again.0, again.1);
     };
     visit();
     fsync(&vfs, file);
@@ -70,7 +70,7 @@ fn names_changed_on_one_mount_are_seen_on_the_other() {
         )
         .unwrap();
         assert_eq!((find(&one, &old), find(&one, &new)), (None, Some(ino)));
-        one.release(ino, fh, None);
+        one.release(ino, fh);
         one.unlink(&root(), Ino::ROOT, new.as_bytes()).unwrap();
         assert_eq!(find(&two, &new), None);
     }
@@ -142,7 +142,7 @@ fn an_open_file_outlives_its_name_wherever_it_is_removed() {
         assert_eq!(read(&one, file, 0, 100), b"still here, growing");
         fsync(&one, file);
         assert_eq!(one.getattr(&root(), file.0, None).unwrap().0.nlink, 0);
-        one.release(file.0, file.1, None);
+        one.release(file.0, file.1);
     }
 }
 
@@ -163,7 +163,7 @@ fn what_the_kernel_knows_outlives_its_name_until_it_is_forgotten() {
     for (name, remover, looker) in [("here", &one, &one), ("there", &two, &one), ("last", &one, &two)] {
         let file = create(&one, name);
         write(&one, file, 0, b"still here");
-        one.release(file.0, file.1, None);
+        one.release(file.0, file.1);
         assert_eq!(find(looker, name), Some(file.0));
         find(remover, name).unwrap();
         match name {
@@ -191,7 +191,7 @@ fn what_the_kernel_knows_outlives_its_name_until_it_is_forgotten() {
         two.forget(file.0, 10);
         std::thread::sleep(Duration::from_millis(100));
         assert!(cluster.coordinator.knows(file.0), "{name} is open");
-        looker.release(file.0, opened.fh, None);
+        looker.release(file.0, opened.fh);
         until("a file that nobody holds is freed", || {
             !cluster.coordinator.knows(file.0)
         });
@@ -206,7 +206,7 @@ fn removed_files_are_released_many_at_a_time() {
         .map(|number| {
             let name = format!("f{number}");
             let (ino, fh) = create(&vfs, &name);
-            vfs.release(ino, fh, None);
+            vfs.release(ino, fh);
             (name, ino)
         })
         .collect();

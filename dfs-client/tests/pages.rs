@@ -81,7 +81,7 @@ fn changed_while_faulted(flags: i32) {
     let (done, told) = channel();
     faulted.fault(3, done);
     assert_eq!(told.recv_timeout(SOON), Ok(vec![2; PAGE as usize]));
-    one.release(file.0, file.1, None);
+    one.release(file.0, file.1);
     assert!(one.getattr(&root(), file.0, None).is_ok());
 }
 

@@ -5,7 +5,7 @@ use crate::data::Readahead;
 use crate::inode::{Content, Inode};
 use dfs_core::error::{FsError, FsResult};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,8 +22,6 @@ pub(super) struct Handle {
     /// Losses that this handle has reported.
     pub losses: AtomicU64,
     pub listing: Mutex<Listing>,
-    /// Who asked for `fcntl` locks through this handle and has not closed it since.
-    pub lock_owners: Mutex<HashSet<u64>>,
 }
 
 impl Handle {
@@ -35,7 +33,6 @@ impl Handle {
             readahead: Mutex::default(),
             losses: AtomicU64::new(losses),
             listing: Mutex::default(),
-            lock_owners: Mutex::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! `fcntl` and `flock` locks. The coordinator decides; a request that waits holds no thread here.
 
 use super::{Caller, Vfs};
+use crate::inode::apply::Caches;
 use crate::session::Session;
 use crate::wait::{Cancel, CancelGuard, Patience, Slot};
 use dfs_core::error::{FsError, FsResult};
@@ -18,6 +19,9 @@ type Done = Box<dyn FnOnce(FsResult<()>) + Send>;
 
 /// The answer of a request, given once, by whoever comes first.
 struct Request {
+    /// Among the requests that `caches.locks` knows of.
+    number: u64,
+    caches: Arc<Caches>,
     done: Mutex<Option<Done>>,
     guard: Mutex<Option<CancelGuard>>,
 }
@@ -26,6 +30,7 @@ impl Request {
     fn finish(&self, result: FsResult<()>) -> bool {
         let done = self.done.lock().take();
         let first = done.is_some();
+        self.caches.locks.answered(self.number);
         if let Some(done) = done {
             done(result);
         }
@@ -52,24 +57,23 @@ impl Vfs {
     }
 
     /// Locks or unlocks; `done` is called when that is decided, later when `wait` says so. `cancel` ends a wait
-    /// with `Interrupted`.
-    pub fn setlk(
-        &self,
-        _caller: &Caller<'_>,
-        ino: Ino,
-        lock: Lock,
-        wait: bool,
-        cancel: Option<Cancel>,
-        done: Done,
-    ) {
-        let lock = Lock {
-            ino: self.inward(ino),
-            ..lock
+    /// with `Interrupted`. A `flock` belongs to the open file `fh`, whatever owner is named: the kernel gives the number of
+    /// an open file that is gone to the next one, which may be heard of first.
+    pub fn setlk(&self, ino: Ino, fh: u64, lock: Lock, wait: bool, cancel: Option<Cancel>, done: Done) {
+        let owner = if lock.kind == LockKind::Flock {
+            fh
+        } else {
+            lock.owner
         };
+        let ino = self.inward(ino);
+        let lock = Lock { ino, owner, ..lock };
         if lock.typ == LockType::Unlock && !self.caches.locks.holds(lock.ino, lock.kind, lock.owner) {
             return done(Ok(()));
         }
+        let _order = self.caches.locks.order();
         let request = Arc::new(Request {
+            number: self.caches.locks.asked(fh, lock),
+            caches: self.caches.clone(),
             done: Mutex::new(Some(done)),
             guard: Mutex::new(None),
         });
@@ -83,7 +87,7 @@ impl Vfs {
             Box::new(move |answer| {
                 let granted = matches!(answer, Ok(None));
                 if granted {
-                    caches.locks.granted(lock);
+                    caches.locks.granted(fh, lock);
                 }
                 let result = match answer {
                     Ok(None) => Ok(()),
@@ -135,46 +139,15 @@ impl Vfs {
     }
 
     pub(super) fn unlock(&self, lock: Lock, patience: Patience<'_>) -> FsResult<()> {
-        // Forgotten first: after a reconnect it must not be claimed again.
-        self.caches.locks.granted(lock);
+        self.caches.locks.given_up(lock);
         self.lock_and_wait(lock, LockAction::Try, patience).map(|_| ())
     }
 
-    /// To be told before a `fcntl` lock is asked for through the handle.
-    pub fn locks_through(&self, fh: u64, owner: u64) {
-        if let Ok(handle) = self.handles.find(fh) {
-            handle.lock_owners.lock().insert(owner);
-        }
-    }
-
-    /// A process closed the handle: with that its own locks are gone.
-    pub fn closed_by(&self, fh: u64, owner: u64) {
-        if let Ok(handle) = self.handles.find(fh) {
-            handle.lock_owners.lock().remove(&owner);
-        }
-    }
-
-    /// The last close, to be told before `release`. Processes have lost their locks by their own close; what is
-    /// left belongs to the open file itself, and the kernel does not name its owner at release.
-    pub fn locks_end(&self, fh: u64) {
-        let Ok(handle) = self.handles.find(fh) else {
-            return;
-        };
-        let owners = std::mem::take(&mut *handle.lock_owners.lock());
-        let ino = handle.inode.ino;
-        for owner in owners {
-            if self.caches.locks.holds(ino, LockKind::Posix, owner) {
-                let all = Lock {
-                    ino,
-                    owner,
-                    kind: LockKind::Posix,
-                    typ: LockType::Unlock,
-                    start: 0,
-                    end: u64::MAX,
-                    pid: 0,
-                };
-                give_back(&self.session, &self.caches, all);
-            }
+    /// The last close of an open file, of which nobody waits for the end.
+    pub(super) fn locks_end(&self, ino: Ino, fh: u64) {
+        let _order = self.caches.locks.order();
+        for lock in self.caches.locks.end_with(ino, fh) {
+            give_back(&self.session, &self.caches, lock);
         }
     }
 
@@ -197,11 +170,11 @@ impl Vfs {
 }
 
 /// A lock of a caller who has gone: nobody waits for the answer, so no signal to the caller can lose it.
-pub(super) fn give_back(session: &Session, caches: &crate::inode::apply::Caches, lock: Lock) {
+pub(super) fn give_back(session: &Session, caches: &Caches, lock: Lock) {
     let unlock = Lock {
         typ: LockType::Unlock,
         ..lock
     };
-    caches.locks.granted(unlock);
+    caches.locks.given_up(unlock);
     session.lock(unlock, LockAction::Try, Box::new(|_| {}));
 }

@@ -175,20 +175,15 @@ impl Vfs {
     }
 
     /// The last descriptor of an open file is closed.
-    pub fn release(&self, _ino: Ino, fh: u64, flock_owner: Option<u64>) {
+    pub fn release(&self, _ino: Ino, fh: u64) {
         let Some(handle) = self.handles.remove(fh) else {
             return;
         };
         let inode = &handle.inode;
-        if let Some(owner) = flock_owner
-            && self.caches.locks.holds(inode.ino, LockKind::Flock, owner)
-        {
-            self.unlock_all(
-                inode.ino,
-                LockKind::Flock,
-                owner,
-                self.patience(&Caller::default()),
-            );
+        self.locks_end(inode.ino, fh);
+        if self.caches.locks.holds(inode.ino, LockKind::Flock, fh) {
+            let patience = self.patience(&Caller::default());
+            self.unlock_all(inode.ino, LockKind::Flock, fh, patience);
         }
         inode.state.lock().writers -= u32::from(handle.writes_pages());
         self.closed(inode);

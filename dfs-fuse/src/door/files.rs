@@ -52,18 +52,11 @@ pub fn write(vfs: &Vfs, caller: &Caller<'_>, ino: Ino, write: &Write<'_>, sync: 
 }
 
 pub fn flush(vfs: &Vfs, caller: &Caller<'_>, ino: Ino, handle: u64, lock_owner: u64) -> FsResult<Done> {
-    let flushed = vfs.flush(caller, ino, handle, lock_owner);
-    vfs.closed_by(handle, lock_owner);
-    flushed.map(|()| Done)
+    vfs.flush(caller, ino, handle, lock_owner).map(|()| Done)
 }
 
 pub fn release(vfs: &Vfs, _caller: &Caller<'_>, ino: Ino, release: &Release) -> FsResult<Done> {
-    vfs.locks_end(release.handle);
-    vfs.release(
-        ino,
-        release.handle,
-        release.flock_unlock.then_some(release.lock_owner),
-    );
+    vfs.release(ino, release.handle);
     Ok(Done)
 }
 

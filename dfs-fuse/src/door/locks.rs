@@ -68,18 +68,9 @@ pub fn set(vfs: &Vfs, req: &Request<'_>, request: &LockRequest, wait: bool, repl
         Ok(wanted) => wanted,
         Err(error) => return reply.error(super::errno(error)),
     };
-    if wanted.kind == LockKind::Posix && wanted.typ != LockType::Unlock {
-        vfs.locks_through(request.handle, wanted.owner);
-    }
     let cancel = super::cancel(req);
-    let caller = Caller {
-        uid: req.uid,
-        gid: req.gid,
-        pid: req.pid,
-        cancel: Some(&cancel),
-    };
     let done = Box::new(move |result: FsResult<()>| reply.send(result.map(|()| Done).map_err(super::errno)));
-    vfs.setlk(&caller, Ino(req.node), wanted, wait, Some(cancel.clone()), done);
+    vfs.setlk(Ino(req.node), request.handle, wanted, wait, Some(cancel), done);
 }
 
 #[cfg(test)]

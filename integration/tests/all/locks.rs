@@ -5,11 +5,15 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// Long enough that a lock which does not block would have been seen.
 const PAUSE: Duration = Duration::from_millis(400);
+/// How many lock and let go at once, and how often in all.
+const LOCKERS: usize = 6;
+const TURNS: u32 = 12_000;
 
 fn file(path: &Path) -> File {
     File::options()
@@ -126,6 +130,43 @@ fn posix_ranges_are_exact_and_getlk_names_the_holder() {
     // Closing any descriptor of the file drops the process's POSIX locks.
     drop(file(&path));
     fcntl(&other, libc::F_OFD_SETLK, &mut range(libc::F_WRLCK, 0, 0)).unwrap();
+}
+
+/// Threads that open, lock and close again and again: the kernel gives the number of an open file that is gone to the
+/// next one at once, while its end may still be on the way to us. Nobody may lose a lock to that.
+fn one_at_a_time(lock: impl Fn(&File) -> std::io::Result<()> + Sync) {
+    let scene = Scene::new();
+    let second = scene.second();
+    let paths = [scene.join("f"), second.join("f")];
+    drop(file(&paths[0]));
+    let (inside, turns) = (AtomicU32::new(0), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        for worker in 0..LOCKERS {
+            let (paths, lock, inside, turns) = (&paths, &lock, &inside, &turns);
+            scope.spawn(move || {
+                while turns.fetch_add(1, Ordering::Relaxed) < TURNS {
+                    // Most on one mount, where open files follow one another.
+                    let held = file(&paths[usize::from(worker == 0)]);
+                    lock(&held).unwrap();
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two hold the lock");
+                    std::thread::yield_now();
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                }
+            });
+        }
+    });
+}
+
+// S21
+#[test]
+fn no_flock_is_lost_to_an_open_file_that_is_gone() {
+    one_at_a_time(|file| flock(file, libc::LOCK_EX));
+}
+
+// S21
+#[test]
+fn no_lock_of_an_open_file_is_lost_to_one_that_is_gone() {
+    one_at_a_time(|file| fcntl(file, libc::F_OFD_SETLKW, &mut range(libc::F_WRLCK, 0, 1)));
 }
 
 // S21

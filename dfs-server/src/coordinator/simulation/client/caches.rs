@@ -1,5 +1,6 @@
 //! What replies and recalls do to a client's caches, and what is checked of every answer.
 
+use super::tasks::Thread;
 use super::{Body, Pending, Purpose};
 use crate::coordinator::simulation::tally::Check;
 use crate::coordinator::simulation::truth::Cell;
@@ -28,7 +29,9 @@ impl World {
             .into_iter()
             .filter_map(|attr| attr.try_into().ok())
             .collect();
-        let touched: Vec<Ino> = attrs.iter().map(|attr| attr.ino).collect();
+        // Where another name is left the inode stays, too.
+        let named = attrs.iter().filter(|attr| attr.nlink > 0);
+        let named: Vec<Ino> = named.map(|attr| attr.ino).collect();
         for attr in &attrs {
             self.note_version(own, attr.ino, attr.version);
         }
@@ -46,7 +49,7 @@ impl World {
             Err(error) => return self.fail(format!("Model: a reply does not convert: {error}")),
         };
         self.check_answer(own, reply.op_id, &pending, &outcome);
-        self.apply_answer(own, &pending, &outcome, &touched);
+        self.apply_answer(own, &pending, &outcome, &named);
         if let (true, Body::Op(op), Ok(answer)) = (reply.repeated, &pending.body, &outcome) {
             self.doubt(own, op, answer);
             for attr in &attrs {
@@ -150,7 +153,7 @@ impl World {
         }
     }
 
-    fn apply_answer(&mut self, own: usize, pending: &Pending, outcome: &FsResult<Reply>, touched: &[Ino]) {
+    fn apply_answer(&mut self, own: usize, pending: &Pending, outcome: &FsResult<Reply>, named: &[Ino]) {
         let Body::Op(op) = &pending.body else {
             return;
         };
@@ -166,7 +169,7 @@ impl World {
             }
             (Op::Unlink(unlink), Ok(Reply::Removed { ino, orphan })) => {
                 self.note_name(own, unlink.parent, &unlink.name, 0);
-                self.removed(own, *ino, *orphan, touched);
+                self.removed(own, *ino, *orphan, named);
             }
             (Op::Rename(rename), Ok(Reply::Renamed { moved, replaced })) => {
                 let same = self.clients[own]
@@ -179,7 +182,7 @@ impl World {
                 }
                 self.note_name(own, rename.new_parent, &rename.new_name, moved.0);
                 if let Some((ino, orphan)) = replaced {
-                    self.removed(own, *ino, *orphan, touched);
+                    self.removed(own, *ino, *orphan, named);
                 }
             }
             (
@@ -232,14 +235,17 @@ impl World {
         }
     }
 
-    /// A name is gone, and unless another is left or it is held open, the inode, with what was held of it.
-    fn removed(&mut self, own: usize, ino: Ino, orphan: bool, touched: &[Ino]) {
-        if !orphan && !touched.contains(&ino) {
-            self.clients[own].inodes.remove(&ino);
-            return;
-        }
+    /// A name is gone, and unless another is left or it is held open here, the inode, with what was held of it: though
+    /// others may hold it still, nobody here can come to it any more.
+    fn removed(&mut self, own: usize, ino: Ino, orphan: bool, named: &[Ino]) {
         if orphan {
             self.clients[own].inode(ino).orphan = true;
+        } else if !named.contains(&ino) {
+            let client = &mut self.clients[own];
+            client.inodes.remove(&ino);
+            client.files.retain(|file| *file != ino);
+            let working = client.threads.iter_mut().filter(|thread| thread.works_on(ino));
+            working.for_each(Thread::stop);
         }
     }
 
