@@ -249,17 +249,20 @@ impl World {
         }
     }
 
-    /// Releases removed inodes that nobody here uses any more: no handle, and no thread that is busy with one, for
-    /// the kernel forgets an inode only when none of its calls on it is under way.
-    pub fn release_orphans(&mut self, own: usize) {
-        let client = &mut self.clients[own];
-        let threads = &client.threads;
-        let used = |ino: Ino| threads.iter().any(|thread| thread.works_on(ino));
-        let due = client
+    /// Lets go of inodes that the coordinator believes to be held and nobody here uses any more; the kernel forgets an inode
+    /// only when none of its calls on it is under way.
+    pub fn release_unheld(&mut self, own: usize) {
+        let client = &self.clients[own];
+        let owed = client
             .inodes
             .iter()
-            .filter(|(_, inode)| inode.orphan && !inode.open);
-        let due: Vec<Ino> = due.map(|(ino, _)| *ino).filter(|ino| !used(*ino)).collect();
+            .filter(|(_, inode)| inode.orphan || inode.declared);
+        let owed = owed.filter(|(ino, _)| !client.is_held(**ino));
+        let (orphans, named): (Vec<_>, Vec<_>) = owed
+            .map(|(ino, inode)| (*ino, inode.orphan))
+            .partition(|(_, orphan)| *orphan);
+        let due: Vec<Ino> = orphans.into_iter().map(|(ino, _)| ino).collect();
+        let client = &mut self.clients[own];
         for ino in &due {
             // Nobody can come to it any more: what is dirty of it is of no use.
             client.inodes.remove(ino);
@@ -267,6 +270,10 @@ impl World {
         }
         if !due.is_empty() {
             self.call_op(own, Op::Release { inos: due }, Purpose::Nobody);
+        }
+        for (ino, _) in named {
+            let lease = self.clients[own].lease(ino);
+            self.tell_held(own, ino, lease, 0);
         }
     }
 
@@ -308,14 +315,18 @@ impl World {
             inode.names.clear();
             inode.extents = None;
         }
-        let open = inode.open;
         if mode < LeaseMode::Exclusive {
             self.lose_flights(own, ino);
         }
-        self.tell_held(own, ino, mode, open, number);
+        self.tell_held(own, ino, mode, number);
     }
 
-    pub fn tell_held(&mut self, own: usize, ino: Ino, mode: LeaseMode, open: bool, number: u64) {
+    pub fn tell_held(&mut self, own: usize, ino: Ino, mode: LeaseMode, number: u64) {
+        if !self.clients[own].welcomed {
+            return;
+        }
+        let open = self.clients[own].is_held(ino);
+        self.clients[own].inode(ino).declared = open;
         self.tell(|| format!("client {own} says it holds {mode:?} of {ino}, open {open} ({number})"));
         let ack = v1::LeaseAck {
             ino: ino.0,

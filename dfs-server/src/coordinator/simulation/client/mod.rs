@@ -59,6 +59,8 @@ struct Inode {
     dirty: BTreeMap<u64, Tag>,
     dirty_since: Time,
     open: bool,
+    /// The coordinator was told that it is held.
+    declared: bool,
     orphan: bool,
 }
 
@@ -101,6 +103,7 @@ pub struct Client {
     blocks: BTreeMap<ChunkId, Vec<Tag>>,
     /// Files on which it believes to have a write lock.
     pub locks: BTreeSet<Ino>,
+    /// What its kernel knows: inodes found by name.
     files: Vec<Ino>,
     /// Questions to datanodes of reading threads.
     fetches: BTreeMap<u64, usize>,
@@ -121,6 +124,16 @@ impl Client {
 
     fn lease(&self, ino: Ino) -> LeaseMode {
         self.inodes.get(&ino).map_or(LeaseMode::None, |inode| inode.lease)
+    }
+
+    /// Whether anybody here can come to it without asking for a name: by a handle, by a call that is under way, or, while it
+    /// has a name, because the kernel knows it.
+    fn is_held(&self, ino: Ino) -> bool {
+        let inode = self.inodes.get(&ino);
+        let orphan = inode.is_some_and(|inode| inode.orphan);
+        inode.is_some_and(|inode| inode.open)
+            || self.threads.iter().any(|thread| thread.works_on(ino))
+            || !orphan && self.files.contains(&ino)
     }
 
     fn lost_since(&self, ino: Ino, time: Time) -> bool {
@@ -176,7 +189,7 @@ impl World {
             for thread in 0..THREADS {
                 self.thread_turn(own, thread);
             }
-            self.release_orphans(own);
+            self.release_unheld(own);
         }
         self.check_leases(own);
         self.tick_again(Party::Client(own), TURN);

@@ -15,6 +15,7 @@ use dfs_proto::v1::client_message::Message as Up;
 use dfs_proto::v1::refused::Reason;
 use dfs_proto::v1::server_message::Message as Down;
 use dfs_proto::v1::{self, ClientMessage, ServerMessage};
+use std::collections::BTreeSet;
 
 const TERM: Time = LEASE_TERM.as_micros() as Time;
 const TRUST: Time = TERM * 3 / 4;
@@ -75,14 +76,23 @@ impl World {
         client.streams.insert(number, client.session);
         client.welcomed = false;
         client.connecting_since = now;
-        let held = client
+        let held: BTreeSet<Ino> = client
+            .inodes
+            .keys()
+            .copied()
+            .filter(|ino| client.is_held(*ino))
+            .collect();
+        for (ino, inode) in &mut client.inodes {
+            inode.declared = held.contains(ino);
+        }
+        let claimed = client
             .inodes
             .iter()
-            .filter(|(_, inode)| inode.lease > LeaseMode::None || inode.open);
-        let leases = held.map(|(ino, inode)| v1::HeldLease {
+            .filter(|(_, inode)| inode.lease > LeaseMode::None || inode.declared);
+        let leases = claimed.map(|(ino, inode)| v1::HeldLease {
             ino: ino.0,
             mode: v1::LeaseMode::from(inode.lease).into(),
-            open: inode.open,
+            open: inode.declared,
         });
         let locks = client.locks.iter().map(|ino| write_lock(*ino, own).into());
         let resume = client.known;
@@ -295,6 +305,7 @@ impl World {
         client.stock.clear();
         client.flights.clear();
         client.inodes.clear();
+        client.files.clear();
         client.pending.clear();
         client.fetches.clear();
         client.beats.clear();

@@ -186,14 +186,12 @@ impl World {
                 let lease = self.clients[own].lease(ino);
                 if lease > LeaseMode::None && self.trusted(own) {
                     self.clients[own].inode(ino).open = true;
-                    self.tell_held(own, ino, lease, true, 0);
+                    self.tell_held(own, ino, lease, 0);
                 }
                 Step::Done
             }
             Task::Close(ino) => {
-                let lease = self.clients[own].lease(ino);
                 self.clients[own].inode(ino).open = false;
-                self.tell_held(own, ino, lease, false, 0);
                 Step::Done
             }
             change => match answered {
