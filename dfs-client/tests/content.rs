@@ -208,3 +208,29 @@ fn small_files_share_chunks() {
         assert_eq!(read(&late, file, 0, 4096), vec![number as u8; 3000]);
     }
 }
+
+#[test]
+fn what_was_written_here_is_read_from_memory() {
+    let cluster = Cluster::start();
+    let vfs = cluster.mount();
+    let large = create(&vfs, "large");
+    let content: Vec<u8> = (0..10u32 << 20).map(|place| (place / 7) as u8).collect();
+    for (number, part) in content.chunks(128 << 10).enumerate() {
+        write(&vfs, large, (number * part.len()) as u64, part);
+    }
+    let small: Vec<_> = (0..50)
+        .map(|number| create(&vfs, &format!("f{number}")))
+        .collect();
+    for (number, file) in small.iter().enumerate() {
+        write(&vfs, *file, 0, &[number as u8; 3000]);
+    }
+    vfs.syncfs(&root()).unwrap();
+    for (number, part) in content.chunks(128 << 10).enumerate() {
+        assert!(read(&vfs, large, (number * part.len()) as u64, 128 << 10) == part);
+    }
+    for (number, file) in small.iter().enumerate() {
+        assert_eq!(read(&vfs, *file, 0, 4096), [number as u8; 3000]);
+    }
+    assert_eq!(cluster.store.faults.lock().unwrap().gets, 0);
+    assert_eq!(vfs.cache_counters().miss_bytes, 0);
+}

@@ -13,8 +13,14 @@ const OVERHEAD: u64 = 128;
 /// A block: its chunk and its number in it.
 pub(crate) type BlockKey = (ChunkId, u32);
 
+struct Block {
+    content: Bytes,
+    /// It may be a slice of something larger, which stays in memory with it.
+    slice: bool,
+}
+
 struct Shard {
-    blocks: LruCache<BlockKey, Bytes>,
+    blocks: LruCache<BlockKey, Block>,
     bytes: u64,
 }
 
@@ -57,7 +63,13 @@ impl BlockCache {
     }
 
     pub fn get(&self, key: &BlockKey) -> Option<Bytes> {
-        self.shard(key).lock().blocks.get(key).cloned()
+        let mut shard = self.shard(key).lock();
+        let block = shard.blocks.get_mut(key)?;
+        if std::mem::take(&mut block.slice) {
+            // From now on it may outlive its neighbours for long.
+            block.content = Bytes::copy_from_slice(&block.content);
+        }
+        Some(block.content.clone())
     }
 
     pub fn contains(&self, key: &BlockKey) -> bool {
@@ -66,16 +78,32 @@ impl BlockCache {
 
     /// Keeps a block. The content must not be a slice of something larger, which would stay in memory with it.
     pub fn insert(&self, key: BlockKey, content: Bytes) {
+        self.put(
+            key,
+            Block {
+                content,
+                slice: false,
+            },
+        );
+    }
+
+    /// Keeps a block that may be a slice. Its neighbours, kept with it, go at about the same time; once it is read it gets
+    /// memory of its own.
+    pub fn insert_slice(&self, key: BlockKey, content: Bytes) {
+        self.put(key, Block { content, slice: true });
+    }
+
+    fn put(&self, key: BlockKey, block: Block) {
         let mut shard = self.shard(&key).lock();
-        shard.bytes += content.len() as u64 + OVERHEAD;
-        if let Some(old) = shard.blocks.put(key, content) {
-            shard.bytes -= old.len() as u64 + OVERHEAD;
+        shard.bytes += block.content.len() as u64 + OVERHEAD;
+        if let Some(old) = shard.blocks.put(key, block) {
+            shard.bytes -= old.content.len() as u64 + OVERHEAD;
         }
         while shard.bytes > self.shard_bytes {
             let Some((_, oldest)) = shard.blocks.pop_lru() else {
                 break;
             };
-            shard.bytes -= oldest.len() as u64 + OVERHEAD;
+            shard.bytes -= oldest.content.len() as u64 + OVERHEAD;
             self.evicted.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -108,6 +136,17 @@ mod tests {
         assert!(cache.get(&key(0, 0)).is_some_and(|content| content[0] == 0));
         assert!(!cache.contains(&key(1, 1)));
         assert!(cache.contains(&key(99, 3)));
+    }
+
+    #[test]
+    fn a_slice_that_was_read_does_not_keep_the_rest() {
+        let cache = BlockCache::new(1 << 20);
+        let whole = Bytes::from(vec![7; 1000]);
+        cache.insert_slice(key(1, 1), whole.slice(..100));
+        assert!(!whole.is_unique());
+        assert_eq!(cache.get(&key(1, 1)).unwrap(), whole.slice(..100));
+        assert!(whole.is_unique());
+        assert_eq!(cache.bytes(), 100 + OVERHEAD);
     }
 
     #[test]

@@ -230,7 +230,7 @@ impl Data {
         if chunk.is_none() {
             let _permit = self.uploads.acquire().await.map_err(|_| FsError::Io)?;
             let uploaded = self.upload_counted(batch).await?;
-            self.keep_on_disk(uploaded.id, batch);
+            self.keep(uploaded.id, batch);
             *chunk = Some(uploaded);
         }
         let Some(new) = chunk.as_ref() else {

@@ -122,11 +122,13 @@ impl Data {
         fetch.complete(Ok(content));
     }
 
-    /// What was just uploaded is likely to be read.
-    pub(super) fn keep_on_disk(&self, chunk: ChunkId, batch: &Batch) {
-        let Some(disk) = &self.disk else { return };
+    /// What was just uploaded is likely to be read: it is kept before the commit takes it out of the layers above.
+    pub(super) fn keep(&self, chunk: ChunkId, batch: &Batch) {
         for (number, content) in (0..).zip(batch.pieces(BLOCK_SIZE as usize)) {
-            disk.keep((chunk, number), content);
+            if let Some(disk) = &self.disk {
+                disk.keep((chunk, number), content.clone());
+            }
+            self.cache.insert_slice((chunk, number), content);
         }
     }
 

@@ -1,11 +1,12 @@
 //! What calls cost, counted: syncs and round trips of a small durable write, and which way small transfers go. The table
 //! is in docs/ARCHITECTURE.md, "What a call costs".
+use crate::Scene;
 use integration::cluster::free_ports;
 use integration::figures::Figures;
 use integration::{Cluster, Mount, Room, patience};
 use std::fs::File;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::time::Duration;
 
 const WRITES: u64 = 40;
@@ -126,4 +127,42 @@ fn small_reads_go_the_quick_way_and_leave_it_when_a_member_dies() {
     );
     cluster.datanodes[0].kill();
     (half..blocks).for_each(read);
+}
+
+#[test]
+fn what_was_just_written_is_read_without_the_datanodes() {
+    let scene = Scene::new();
+    let content: Vec<u8> = (0..12u32 << 20).map(|at| (at / 4096 % 251) as u8).collect();
+    std::fs::write(scene.join("large"), &content).unwrap();
+    for n in 0..50 {
+        std::fs::write(scene.join(&format!("f{n}")), &content[n * 4096..][..3000]).unwrap();
+    }
+    for name in std::fs::read_dir(scene.path()).unwrap() {
+        File::open(name.unwrap().path()).unwrap().sync_all().unwrap();
+    }
+    let gets = || -> f64 {
+        let nodes = scene.cluster.datanodes.iter();
+        nodes
+            .map(|node| Figures::of(node.metrics).sum("dfs_datanode_sent_bytes_total", ""))
+            .sum()
+    };
+    let before = gets();
+    // Past the kernel's pages.
+    let read = |name: &str, len: usize| {
+        let file = File::options()
+            .read(true)
+            .custom_flags(libc::O_DIRECT)
+            .open(scene.join(name))
+            .unwrap();
+        let mut got = vec![0; len + 8192];
+        let from = got.as_ptr().align_offset(4096);
+        let read = file.read_at(&mut got[from..from + len.next_multiple_of(4096)], 0);
+        assert_eq!(read.unwrap(), len);
+        got[from..from + len].to_vec()
+    };
+    assert!(read("large", content.len()) == content);
+    for n in 0..50 {
+        assert!(read(&format!("f{n}"), 3000) == content[n * 4096..][..3000]);
+    }
+    assert_eq!(gets(), before);
 }
