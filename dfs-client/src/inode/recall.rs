@@ -151,6 +151,8 @@ impl Recaller {
             }
             let confirmed = self.data.caches.journal.confirmed();
             self.session.acknowledge(inode.ino, number, || {
+                // A change that has seen the lease is noted before the lease goes, and then told first.
+                let _still = self.data.caches.journal.still();
                 let mut state = inode.state.lock();
                 let filled = fills.is_some_and(|fills| fills != state.fills);
                 let unsaved =

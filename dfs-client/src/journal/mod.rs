@@ -171,10 +171,15 @@ impl Journal {
         self.refused.load(Ordering::Acquire)
     }
 
+    /// While this is held nobody is in the middle of a change: whoever makes one holds the journal from its first look at
+    /// leases to its last note.
+    pub fn still(&self) -> impl Drop + '_ {
+        self.entries.lock()
+    }
+
     /// The coordinator changes these: until the answer is dropped nothing about them is changed here.
     pub fn leave_to_others(&self, inodes: &[&Arc<Inode>]) -> Changing {
-        // Whoever changes something here holds the journal from its first look to its last.
-        let _entries = self.entries.lock();
+        let _still = self.still();
         let inodes: Vec<Arc<Inode>> = inodes.iter().map(|inode| (*inode).clone()).collect();
         for inode in &inodes {
             inode.state.lock().changing_there += 1;
