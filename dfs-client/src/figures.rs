@@ -2,6 +2,7 @@
 //! count here; nothing is decided by it.
 
 use crate::observe::{Counter, Gauge, Histogram, Metrics};
+use crate::profile::{Profile, STAGES, Stage, Times};
 use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ pub(crate) struct Figures {
     pub slow_calls: Counter,
     pub read_bytes: Counter,
     pub written_bytes: Counter,
+    /// Where the time of calls goes, while somebody asks.
+    pub profile: Profile,
 }
 
 impl Figures {
@@ -37,6 +40,7 @@ impl Figures {
         Figures {
             metrics: metrics.clone(),
             requests: Mutex::default(),
+            profile: Profile::default(),
             reconnects: metrics.counter(
                 "dfs_mount_stream_ends_total",
                 "Times that the stream to the coordinator ended and was begun again",
@@ -109,9 +113,19 @@ impl Figures {
     }
 }
 
+/// What a call has waited for.
+#[derive(Default)]
+struct Waits {
+    list: Vec<(&'static str, String, Duration)>,
+    times: Times,
+    any: bool,
+}
+
 thread_local! {
-    /// What the present call of the kernel has waited for, in this thread.
-    static WAITS: RefCell<Vec<(&'static str, String, Duration)>> = const { RefCell::new(Vec::new()) };
+    /// Of the present call of the kernel, in this thread.
+    static WAITS: RefCell<Waits> = const {
+        RefCell::new(Waits { list: Vec::new(), times: Times([0; STAGES.len()]), any: false })
+    };
 }
 
 /// Notes that the present call waited for something since `begun`.
@@ -121,25 +135,43 @@ pub(crate) fn waited(what: &'static str, begun: Instant, id: impl FnOnce() -> St
         return;
     }
     WAITS.with_borrow_mut(|waits| {
-        if waits.len() < WAITS_MAX {
-            waits.push((what, id(), time));
+        waits.any = true;
+        if waits.list.len() < WAITS_MAX {
+            waits.list.push((what, id(), time));
         }
     });
 }
 
-/// What was waited for, for people; and the next call begins with nothing.
-pub(crate) fn take_waits(wanted: bool) -> String {
+/// Notes where the time of a wait of the present call went.
+pub(crate) fn spent(times: &Times) {
     WAITS.with_borrow_mut(|waits| {
-        let mut text = String::new();
-        if !waits.is_empty() {
-            for (what, id, time) in waits.iter().filter(|_| wanted) {
-                let separator = if text.is_empty() { "" } else { ", " };
-                let space = if id.is_empty() { "" } else { " " };
-                // Writing into a string does not fail.
-                let _ = write!(text, "{separator}{what}{space}{id} {} ms", time.as_millis());
-            }
-            waits.clear();
+        waits.any = true;
+        waits.times.add_all(times);
+    });
+}
+
+/// The same of a wait in one stage.
+pub(crate) fn spent_in(stage: Stage, time: Duration) {
+    let mut times = Times::default();
+    times.add(stage, time);
+    spent(&times);
+}
+
+/// What was waited for, for people, and where time was spent; and the next call begins with nothing.
+pub(crate) fn take_waits(wanted: bool) -> (String, Times) {
+    WAITS.with_borrow_mut(|waits| {
+        if !waits.any {
+            return Default::default();
         }
-        text
+        let mut text = String::new();
+        for (what, id, time) in waits.list.iter().filter(|_| wanted) {
+            let separator = if text.is_empty() { "" } else { ", " };
+            let space = if id.is_empty() { "" } else { " " };
+            // Writing into a string does not fail.
+            let _ = write!(text, "{separator}{what}{space}{id} {} ms", time.as_millis());
+        }
+        waits.list.clear();
+        waits.any = false;
+        (text, std::mem::take(&mut waits.times))
     })
 }

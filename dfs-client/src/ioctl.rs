@@ -2,15 +2,19 @@
 //! them. A mount may be older or newer than the command: numbers and places of words are never given another meaning.
 
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 /// `_IO('D', 1)`: make everything that this mount was given durable, as `syncfs` does.
 pub const DFS_IOC_SYNC: u32 = ((b'D' as u32) << 8) | 1;
 /// `_IOWR('D', 2, [u64; 8])` on an open file or directory: bring a part of its content into the caches, or say how
 /// much of it is there.
-pub const DFS_IOC_WARM: u32 = read_write(2, WARM_BYTES);
+pub const DFS_IOC_WARM: u32 = read_write(2, WORDS_BYTES);
 
 /// `_IOWR('D', 3, ..)` on the root of a mount: a page of what it counts of itself, for its owner and root.
 pub const DFS_IOC_REPORT: u32 = read_write(3, REPORT_BYTES);
+
+/// `_IOWR('D', 4, [u64; 8])` on the root of a mount: begins to record where the time of its calls goes.
+pub const DFS_IOC_PROFILE: u32 = read_write(4, WORDS_BYTES);
 
 /// As large as an ioctl's argument may be, in whole words: the number of the page, or the length of the text, then the text.
 const REPORT_BYTES: usize = 16_376;
@@ -20,8 +24,8 @@ pub const REPORT_TEXT: usize = REPORT_BYTES - 8;
 /// Most bytes of a file that one call brings; the answer says how far it came.
 pub const WARM_STEP: u64 = 4 << 20;
 
-const WARM_WORDS: usize = 8;
-const WARM_BYTES: usize = WARM_WORDS * 8;
+const WORDS: usize = 8;
+const WORDS_BYTES: usize = WORDS * 8;
 
 const fn read_write(number: u32, size: usize) -> u32 {
     (3 << 30) | ((size as u32) << 16) | ((b'D' as u32) << 8) | number
@@ -43,6 +47,30 @@ pub fn report(file: &std::fs::File, page: u32) -> std::io::Result<String> {
         return Err(std::io::Error::last_os_error());
     }
     report_text(&argument).ok_or_else(|| std::io::Error::other("the mount's answer makes no sense"))
+}
+
+/// Has the mount that `file` is on record calls that take at least `slower`, for so long; 0 ends it.
+pub fn profile(file: &std::fs::File, length: Duration, slower: Duration) -> std::io::Result<()> {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let mut argument = bytes([micros(length), micros(slower), 0, 0, 0, 0, 0, 0]);
+    // SAFETY: the kernel reads and writes as many bytes as the number says, which is the argument's size.
+    let answer = unsafe {
+        libc::ioctl(
+            file.as_raw_fd(),
+            libc::c_ulong::from(DFS_IOC_PROFILE) as _,
+            argument.as_mut_ptr(),
+        )
+    };
+    match answer {
+        0.. => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// Length and least time that are asked for.
+pub fn profile_ask(argument: &[u8]) -> Option<(Duration, Duration)> {
+    let [length, slower, ..] = words(argument)?;
+    Some((Duration::from_micros(length), Duration::from_micros(slower)))
 }
 
 /// The number of the page that is asked for.
@@ -96,24 +124,24 @@ pub struct Warmed {
     pub on_disk: bool,
 }
 
-fn bytes(words: [u64; WARM_WORDS]) -> [u8; WARM_BYTES] {
-    let mut bytes = [0; WARM_BYTES];
+fn bytes(words: [u64; WORDS]) -> [u8; WORDS_BYTES] {
+    let mut bytes = [0; WORDS_BYTES];
     for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
         place.copy_from_slice(&word.to_ne_bytes());
     }
     bytes
 }
 
-fn words(bytes: &[u8]) -> Option<[u64; WARM_WORDS]> {
-    let mut words = [0; WARM_WORDS];
+fn words(bytes: &[u8]) -> Option<[u64; WORDS]> {
+    let mut words = [0; WORDS];
     for (word, place) in words.iter_mut().zip(bytes.chunks_exact(8)) {
         *word = u64::from_ne_bytes(place.try_into().ok()?);
     }
-    (bytes.len() == WARM_BYTES).then_some(words)
+    (bytes.len() == WORDS_BYTES).then_some(words)
 }
 
 impl WarmAsk {
-    pub fn encode(self) -> [u8; WARM_BYTES] {
+    pub fn encode(self) -> [u8; WORDS_BYTES] {
         bytes([self.offset, self.len, self.check.into(), 0, 0, 0, 0, 0])
     }
 
@@ -145,7 +173,7 @@ impl WarmAsk {
 }
 
 impl Warmed {
-    pub fn encode(self) -> [u8; WARM_BYTES] {
+    pub fn encode(self) -> [u8; WORDS_BYTES] {
         bytes([
             self.end,
             self.content,
@@ -180,6 +208,10 @@ mod tests {
     fn numbers_and_words_stay_as_they_are() {
         assert_eq!(DFS_IOC_SYNC, 0x4401);
         assert_eq!(DFS_IOC_WARM, 0xc040_4402);
+        assert_eq!(DFS_IOC_PROFILE, 0xc040_4404);
+        let asked = bytes([2_000_000, 10_000, 0, 0, 0, 0, 0, 0]);
+        let times = (Duration::from_secs(2), Duration::from_millis(10));
+        assert_eq!(profile_ask(&asked), Some(times));
         let ask = WarmAsk {
             offset: 1,
             len: 2,
@@ -217,7 +249,7 @@ mod tests {
 
     #[test]
     fn another_size_or_flag_is_refused() {
-        assert_eq!(WarmAsk::decode(&[0; WARM_BYTES - 8]), None);
+        assert_eq!(WarmAsk::decode(&[0; WORDS_BYTES - 8]), None);
         assert_eq!(WarmAsk::decode(&bytes([0, 0, 2, 0, 0, 0, 0, 0])), None);
         assert_eq!(Warmed::decode(&[]), None);
     }

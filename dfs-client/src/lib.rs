@@ -12,6 +12,7 @@ pub mod ioctl;
 mod journal;
 mod locks;
 pub mod observe;
+mod profile;
 pub mod report;
 mod session;
 pub mod vfs;

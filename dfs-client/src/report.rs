@@ -1,5 +1,5 @@
-//! What a mount says of itself to `dfs stats` through an ioctl: pages of JSON, so that a command and a mount of different
-//! versions understand each other. Made by `vfs` and the kernel's door, read by `commands::stats`. Knows no kernel.
+//! What a mount says of itself to `dfs stats` and `dfs profile` through an ioctl: pages of JSON, so that a command and a mount of different
+//! versions understand each other. Made by `vfs` and the kernel's door, read by `commands::{stats, profile}`. Knows no kernel.
 
 use crate::observe::Histogram;
 use serde_json::{Value, json};
@@ -10,6 +10,10 @@ pub const GENERAL: u32 = 0;
 pub const CALLS: u32 = 1;
 /// What was asked of the coordinator, by operation.
 pub const REQUESTS: u32 = 2;
+/// Where the time of calls went, by operation.
+pub const PROFILE: u32 = 3;
+/// The slow calls of the profile, one a page from here on.
+pub const SLOW: u32 = 16;
 
 /// Histograms of times as a page: bounds in nanoseconds, and of each that was used its sum and counts.
 pub fn times<'a>(named: impl Iterator<Item = (&'a str, &'a Histogram)>) -> Value {

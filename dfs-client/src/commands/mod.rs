@@ -13,6 +13,7 @@ pub mod bench_metadata;
 pub mod fsck;
 pub mod info;
 pub mod node;
+pub mod profile;
 pub mod quota;
 mod space;
 pub mod stats;

@@ -2,7 +2,7 @@
 //! frozen, fails, or sends what does not match its checksums; and another beside it when it is far slower than usual.
 
 use super::Data;
-use super::fetch::Fetch;
+use super::fetch::{Fetch, Source};
 use crate::channel::{Backoff, InUse, MESSAGE_MAX, Peer};
 use crate::observe::request;
 use bytes::Bytes;
@@ -104,7 +104,7 @@ impl Data {
         tracing::error!(%chunk, first, ?reasons, "no member has a readable copy");
         for (number, fetch) in (first..).zip(&wanted.fetches).skip(wanted.done) {
             self.fetches.remove(&(chunk, number));
-            fetch.complete(Err(FsError::Io));
+            fetch.complete(Err(FsError::Io), Source::Nobody);
         }
     }
 
@@ -227,6 +227,7 @@ impl Data {
 
     fn accept(&self, wanted: &mut Wanted, group: v1::BlockGroup) -> Result<(), Trouble> {
         let expected = wanted.first + wanted.done as u32;
+        let disk_time = Duration::from_micros(group.disk_us.into());
         let blocks = group.payload.len().div_ceil(BLOCK_SIZE as usize);
         if group.first_block != expected || blocks != group.crcs.len() || blocks == 0 {
             return Err(Trouble::Bad("blocks out of order".to_string()));
@@ -243,7 +244,7 @@ impl Data {
             };
             // Copied, so that a block in the cache does not keep its whole message in memory.
             let content = Bytes::copy_from_slice(content);
-            self.take_from_datanode(wanted.chunk, number, content, fetch);
+            self.take_from_datanode((wanted.chunk, number), content, disk_time, fetch);
             wanted.done += 1;
         }
         Ok(())

@@ -5,6 +5,7 @@ use super::cache::BlockKey;
 use super::levels::Served;
 use super::quick::Quick;
 use crate::figures;
+use crate::profile::{Stage, Times};
 use crate::wait::Patience;
 use bytes::Bytes;
 use dfs_core::chunk::BLOCK_SIZE;
@@ -14,11 +15,23 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::Thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Who brought a block.
+#[derive(Clone, Copy, Default)]
+pub(super) enum Source {
+    /// A datanode, whose disk took so long.
+    Datanode(Duration),
+    /// The cache on the local disk.
+    Cache,
+    #[default]
+    Nobody,
+}
 
 #[derive(Default)]
 struct Progress {
     result: Option<FsResult<Bytes>>,
+    source: Source,
     waiting: Vec<Thread>,
 }
 
@@ -27,16 +40,26 @@ struct Progress {
 pub(super) struct Fetch(Mutex<Progress>);
 
 impl Fetch {
-    pub fn complete(&self, result: FsResult<Bytes>) {
+    pub fn complete(&self, result: FsResult<Bytes>, source: Source) {
         let mut progress = self.0.lock();
         if progress.result.is_none() {
             progress.result = Some(result);
+            progress.source = source;
         }
         progress.waiting.drain(..).for_each(|thread| thread.unpark());
     }
 
     pub fn is_complete(&self) -> bool {
         self.0.lock().result.is_some()
+    }
+
+    /// Where the time of a wait for it went.
+    fn spent(&self, wait: Duration) {
+        match self.0.lock().source {
+            Source::Datanode(disk) => figures::spent(&Times::at_datanode(wait, disk)),
+            Source::Cache => figures::spent_in(Stage::Cache, wait),
+            Source::Nobody => figures::spent_in(Stage::Network, wait),
+        }
     }
 
     fn wait(&self, patience: Patience<'_>) -> FsResult<Bytes> {
@@ -194,6 +217,7 @@ impl ChunkRead {
                     let begun = Instant::now();
                     let content = fetch.wait(patience);
                     figures::waited("datanodes", begun, String::new);
+                    fetch.spent(begun.elapsed());
                     content?
                 }
             };

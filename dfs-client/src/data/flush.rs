@@ -152,7 +152,16 @@ impl Data {
         let begun = Instant::now();
         let result = self.flush_to_the_end(inode, patience);
         figures::waited("flush", begun, String::new);
+        self.spent_behind(begun);
         result
+    }
+
+    /// Says where the time of a wait for work behind its callers went.
+    pub fn spent_behind(&self, begun: Instant) {
+        let profile = &self.session.figures().profile;
+        if profile.is_on() {
+            figures::spent(&profile.behind(begun));
+        }
     }
 
     fn flush_to_the_end(self: &Arc<Self>, inode: &Arc<Inode>, patience: Patience<'_>) -> FsResult<()> {

@@ -1,7 +1,8 @@
 //! From which level a block comes: memory, the local disk, a datanode; and what is put into which on the way.
 
 use super::Data;
-use super::fetch::Fetch;
+use super::cache::BlockKey;
+use super::fetch::{Fetch, Source};
 use super::seal::Batch;
 use bytes::Bytes;
 use dfs_core::chunk::BLOCK_SIZE;
@@ -107,11 +108,17 @@ impl Data {
         Served::count(&self.served.disk, &content);
         self.cache.insert(key, content.clone());
         self.fetches.remove(&key);
-        fetch.complete(Ok(content));
+        fetch.complete(Ok(content), Source::Cache);
     }
 
-    /// A block that a datanode sent.
-    pub(super) fn take_from_datanode(&self, chunk: ChunkId, number: u32, content: Bytes, fetch: &Fetch) {
+    /// A block that a datanode sent, whose disk took so long.
+    pub(super) fn take_from_datanode(
+        &self,
+        (chunk, number): BlockKey,
+        content: Bytes,
+        disk_time: Duration,
+        fetch: &Fetch,
+    ) {
         let key = (chunk, number);
         Served::count(&self.served.datanodes, &content);
         if let Some(disk) = &self.disk {
@@ -119,7 +126,7 @@ impl Data {
         }
         self.cache.insert(key, content.clone());
         self.fetches.remove(&key);
-        fetch.complete(Ok(content));
+        fetch.complete(Ok(content), Source::Datanode(disk_time));
     }
 
     /// What was just uploaded is likely to be read: it is kept before the commit takes it out of the layers above.

@@ -8,6 +8,7 @@ use super::fetch::Fetch;
 use crate::channel::{Exchange, InUse, Peer};
 use crate::figures;
 use crate::observe::request;
+use crate::profile::Times;
 use bytes::Bytes;
 use dfs_core::chunk::{BLOCK_SIZE, crc32c};
 use dfs_core::ids::ChunkId;
@@ -113,8 +114,12 @@ impl Quick {
         let Some((mut exchange, peer)) = self.exchange.take() else {
             return;
         };
-        let taken = self.take(&mut exchange);
+        let begun = Instant::now();
+        let mut on_disk = Duration::ZERO;
+        let taken = self.take(&mut exchange, &mut on_disk);
         figures::waited("datanodes", self.began, String::new);
+        // What it waited for others that it had asked is said by those.
+        figures::spent(&Times::at_datanode(begun.elapsed(), on_disk));
         match taken {
             Some(()) => {
                 exchange.end();
@@ -130,8 +135,9 @@ impl Quick {
         }
     }
 
-    fn take(&mut self, exchange: &mut Exchange) -> Option<()> {
+    fn take(&mut self, exchange: &mut Exchange, on_disk: &mut Duration) -> Option<()> {
         let reply = exchange.answer(LIMIT).ok()?;
+        *on_disk = Duration::from_micros(reply.disk_us.into());
         let group = reply.group.filter(|_| reply.code == 0)?;
         let blocks = self.fetches.len();
         let bytes = reply.payload as usize;
@@ -147,8 +153,9 @@ impl Quick {
             }
             left -= content.len();
             let fetch = self.fetches.remove(0);
+            let key = (self.chunk, self.first);
             self.data
-                .take_from_datanode(self.chunk, self.first, Bytes::from(content), &fetch);
+                .take_from_datanode(key, Bytes::from(content), *on_disk, &fetch);
             self.first += 1;
         }
         Some(())

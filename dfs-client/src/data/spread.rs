@@ -43,14 +43,15 @@ struct Asked {
 }
 
 impl Data {
-    /// Sends a small chunk to all of `members`, and waits until it is on every disk. Gives its digest.
+    /// Sends a small chunk to all of `members`, and waits until it is on every disk. Gives its digest, and how long the
+    /// slowest disk took.
     pub(super) async fn spread(
         &self,
         members: &[(v1::Node, Arc<Peer>)],
         map: &Map,
         id: ChunkId,
         batch: &Batch,
-    ) -> Result<[u8; 32], Small> {
+    ) -> Result<([u8; 32], Duration), Small> {
         if members.iter().any(|(_, peer)| !peer.is_healthy()) {
             return Err(Small::NotTried);
         }
@@ -83,14 +84,19 @@ impl Data {
         };
         let request = request::transfer(self.session.id(), id);
         match converse(asked, request, put, content).await {
-            true => Ok(sha256),
-            false => Err(Small::Failed),
+            Some(on_disk) => Ok((sha256, on_disk)),
+            None => Err(Small::Failed),
         }
     }
 }
 
-/// Whether every member answered that it has the content on its disk.
-async fn converse(asked: Vec<Asked>, request: String, put: v1::FramedPut, content: Bytes) -> bool {
+/// Whether every member answered that it has the content on its disk: how long the slowest disk took.
+async fn converse(
+    asked: Vec<Asked>,
+    request: String,
+    put: v1::FramedPut,
+    content: Bytes,
+) -> Option<Duration> {
     let closers: Vec<Closer> = asked
         .iter()
         .filter_map(|asked| asked.exchange.closer().ok())
@@ -115,24 +121,24 @@ async fn converse(asked: Vec<Asked>, request: String, put: v1::FramedPut, conten
         if watched.is_err() {
             // The thread that waits for the frozen one ends with its connection.
             closers.iter().for_each(Closer::close);
-            return false;
+            return None;
         }
     }
     drop(in_use);
-    talk.await.unwrap_or(false)
+    talk.await.unwrap_or(None)
 }
 
 /// Asks all, then takes the answers. Blocks.
-fn talk(mut asked: Vec<Asked>, request: &str, put: &v1::FramedPut, content: &[u8]) -> bool {
+fn talk(mut asked: Vec<Asked>, request: &str, put: &v1::FramedPut, content: &[u8]) -> Option<Duration> {
     for Asked { exchange, .. } in &mut asked {
         if exchange
             .ask(request.to_owned(), Body::Put(put.clone()), content)
             .is_err()
         {
-            return false;
+            return None;
         }
     }
-    let mut everywhere = true;
+    let mut slowest = Some(Duration::ZERO);
     for Asked {
         node,
         peer,
@@ -143,6 +149,8 @@ fn talk(mut asked: Vec<Asked>, request: &str, put: &v1::FramedPut, content: &[u8
             Ok(reply) if reply.code == 0 && reply.on_disk == node => {
                 peer.succeeded();
                 exchange.end();
+                let on_disk = Duration::from_micros(reply.disk_us.into());
+                slowest = slowest.map(|slowest| slowest.max(on_disk));
             }
             Ok(reply) => {
                 tracing::debug!(
@@ -151,13 +159,13 @@ fn talk(mut asked: Vec<Asked>, request: &str, put: &v1::FramedPut, content: &[u8
                     "a small chunk was not taken"
                 );
                 exchange.end();
-                everywhere = false;
+                slowest = None;
             }
             Err(error) => {
                 tracing::debug!(member = node, %error, "a small chunk's connection ended");
-                everywhere = false;
+                slowest = None;
             }
         }
     }
-    everywhere
+    slowest
 }

@@ -7,6 +7,7 @@ use super::spread::{self, Small};
 use crate::channel::{MESSAGE_MAX, Peer};
 use crate::config::DEFAULT_SLOW_CALL;
 use crate::observe::request;
+use crate::profile::Times;
 use crate::session::Map;
 use bytes::Bytes;
 use dfs_core::chunk::{BLOCK_SIZE, block_count, block_crcs, table_sha256};
@@ -133,7 +134,15 @@ impl Data {
     async fn put_small(&self, id: ChunkId, batch: &Batch) -> Result<NewChunk, Small> {
         let map = self.session.map();
         let (alive, members) = self.takers(&map, id).map_err(|_| Small::NotTried)?;
-        let sha256 = self.spread(&alive, &map, id, batch).await?;
+        let begun = Instant::now();
+        let spread = self.spread(&alive, &map, id, batch).await;
+        if !matches!(spread, Err(Small::NotTried)) {
+            self.note_put(
+                begun,
+                spread.as_ref().map_or(Duration::ZERO, |(_, on_disk)| *on_disk),
+            );
+        }
+        let (sha256, _) = spread?;
         let on_disk = alive.iter().map(|(node, _)| node.id).collect();
         self.session.figures().quick_uploads.inc();
         Ok(uploaded(id, batch, sha256, &members, on_disk))
@@ -142,7 +151,11 @@ impl Data {
     async fn put(&self, id: ChunkId, batch: &Batch) -> Result<NewChunk, Trouble> {
         let map = self.session.map();
         let (alive, members) = self.takers(&map, id)?;
-        let (reply, sha256) = self.lead(&alive, &map, id, batch).await?;
+        let begun = Instant::now();
+        let led = self.lead(&alive, &map, id, batch).await;
+        let on_disk = led.as_ref().map_or(0, |(reply, _)| reply.disk_us);
+        self.note_put(begun, Duration::from_micros(on_disk.into()));
+        let (reply, sha256) = led?;
         for failure in &reply.failures {
             tracing::warn!(chunk = %id, member = failure.node, reason = failure.reason, "a member has no copy");
             if let Some((_, peer)) = alive.iter().find(|(node, _)| node.id == failure.node) {
@@ -162,6 +175,14 @@ impl Data {
             });
         }
         Ok(uploaded(id, batch, sha256, &members, reply.on_disk))
+    }
+
+    /// Where the time of an attempt went, for those who wait for the content. One that failed was no work of disks.
+    fn note_put(&self, begun: Instant, on_disk: Duration) {
+        let profile = &self.session.figures().profile;
+        if profile.is_on() {
+            profile.worked(begun, Times::at_datanode(begun.elapsed(), on_disk));
+        }
     }
 
     /// Sends to the first member that takes it. One that is full, dead or frozen cannot forward: then another
@@ -230,6 +251,7 @@ impl Data {
                     first_block,
                     payload,
                     crcs,
+                    disk_us: 0,
                 };
                 sender.send(part(Part::Blocks(group))).await.ok()?;
             }

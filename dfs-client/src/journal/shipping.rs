@@ -115,7 +115,10 @@ impl Data {
             .session
             .send_built(|| self.caches.next_shipment(place).map(Op::Ship))
         {}
-        journal.wait_for(place, patience)?;
+        let begun = Instant::now();
+        let told = journal.wait_for(place, patience);
+        self.spent_behind(begun);
+        told?;
         match journal.losses() == losses {
             true => Ok(()),
             false => Err(FsError::Io),

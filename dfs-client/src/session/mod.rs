@@ -15,6 +15,7 @@ pub(crate) use outbox::{Answer, Body};
 
 use crate::figures::{self, Figures};
 use crate::observe::request;
+use crate::profile::Times;
 use crate::wait::{Patience, Slot};
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::{Ino, SessionId};
@@ -202,6 +203,11 @@ impl Session {
             waited = slot.wait(Patience::new(DYING_WAIT, None)).or(waited);
         }
         figures::waited("coordinator", begun, || self.request(number));
+        let profile = &self.settings.figures.profile;
+        if profile.is_on() {
+            let timing = profile.timing(number);
+            figures::spent(&Times::at_coordinator(begun.elapsed(), timing.as_ref()));
+        }
         match waited {
             Ok(Ok(Answer::Reply(reply))) => Ok(reply),
             Ok(Ok(Answer::Lock(_))) => Err(FsError::Io),

@@ -200,14 +200,19 @@ impl Outbox {
             .collect()
     }
 
-    /// The next message for the stream with this number; `Err` when a newer one took over. Registers the waker
+    /// The next message for the stream with this number, whose calls are `timed` when somebody wants to know; `Err` when a newer one took over. Registers the waker
     /// when there is none.
-    pub fn next_message(&mut self, stream: u64, waker: &Waker) -> Result<Option<v1::ClientMessage>, ()> {
+    pub fn next_message(
+        &mut self,
+        stream: u64,
+        timed: bool,
+        waker: &Waker,
+    ) -> Result<Option<v1::ClientMessage>, ()> {
         if stream != self.stream {
             return Err(());
         }
         if self.connected {
-            let calls = self.next_calls();
+            let calls = self.next_calls(timed);
             if !calls.is_empty() {
                 return Ok(Some(message(Message::Calls(v1::Calls { calls }))));
             }
@@ -219,7 +224,7 @@ impl Outbox {
         Ok(None)
     }
 
-    fn next_calls(&mut self) -> Vec<v1::Call> {
+    fn next_calls(&mut self, timed: bool) -> Vec<v1::Call> {
         let acked_below = self.acked_below();
         let mut calls = Vec::new();
         let mut size = 0;
@@ -243,6 +248,7 @@ impl Outbox {
             calls.push(v1::Call {
                 op_id: number,
                 acked_below,
+                timed,
                 body,
             });
         }

@@ -1,12 +1,14 @@
 //! The session's stream: connects to a coordinator, presents the session, hands on what comes, beats, and begins
 //! again with the next coordinator when it breaks.
 
-use super::outbox::{Answer, Body, taken_for_nobody};
+use super::outbox::{Answer, Body, Pending, taken_for_nobody};
 use super::{Map, Session, StartError, leader};
 use crate::channel::{Backoff, MESSAGE_MAX, connect_lazy};
+use crate::profile::Times;
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::{Ino, Term};
 use dfs_core::lock::Lock;
+use dfs_core::op::Op;
 use dfs_core::types::{Attr, LeaseMode};
 use dfs_proto::convert;
 use dfs_proto::convert::LockAction;
@@ -262,14 +264,14 @@ fn requests(
         message: Some(v1::client_message::Message::Hello(hello)),
     };
     let session = session.clone();
-    let rest =
-        stream::poll_fn(
-            move |context| match session.outbox.lock().next_message(number, context.waker()) {
-                Ok(Some(message)) => Poll::Ready(Some(message)),
-                Ok(None) => Poll::Pending,
-                Err(()) => Poll::Ready(None),
-            },
-        );
+    let rest = stream::poll_fn(move |context| {
+        let timed = session.settings.figures.profile.is_on();
+        match session.outbox.lock().next_message(number, timed, context.waker()) {
+            Ok(Some(message)) => Poll::Ready(Some(message)),
+            Ok(None) => Poll::Pending,
+            Err(()) => Poll::Ready(None),
+        }
+    });
     stream::once(std::future::ready(hello)).chain(rest)
 }
 
@@ -361,6 +363,9 @@ fn replied(session: &Session, events: &dyn super::Events, reply: v1::Reply) {
     let Some(pending) = pending else { return };
     let (kind, time) = (pending.body.name(), pending.since.elapsed());
     session.settings.figures.answered(kind, time);
+    if let Some(timing) = reply.timing {
+        note_timing(session, number, &pending, timing);
+    }
     tracing::debug!(
         request = session.request(number),
         op = kind,
@@ -373,6 +378,18 @@ fn replied(session: &Session, events: &dyn super::Events, reply: v1::Reply) {
     if let Some(done) = pending.done {
         done(answer);
     }
+}
+
+/// A caller that waits for this very answer looks the timing up; the others' waits look up what was worked at.
+fn note_timing(session: &Session, number: u64, pending: &Pending, timing: v1::Timing) {
+    let profile = &session.settings.figures.profile;
+    if let Body::Op(op) = &pending.body
+        && matches!(op.as_ref(), Op::Commit(_) | Op::Ship(_) | Op::AllocChunks { .. })
+    {
+        let times = Times::at_coordinator(pending.since.elapsed(), Some(&timing));
+        profile.worked(pending.since, times);
+    }
+    profile.keep_timing(number, timing);
 }
 
 fn grants(grants: Vec<v1::Grant>) -> Vec<(Ino, LeaseMode)> {

@@ -23,7 +23,7 @@ fn begin(outbox: &mut Outbox, body: Body) -> u64 {
 
 fn sent(outbox: &mut Outbox) -> Vec<(u64, u64)> {
     let stream = outbox.stream;
-    match outbox.next_message(stream, Waker::noop()).unwrap() {
+    match outbox.next_message(stream, false, Waker::noop()).unwrap() {
         Some(v1::ClientMessage {
             message: Some(v1::client_message::Message::Calls(calls)),
         }) => calls
@@ -60,7 +60,7 @@ fn calls_without_reply_are_repeated_with_their_numbers() {
     assert!(outbox.take(1).is_some());
     let old = outbox.stream;
     outbox.new_stream();
-    assert!(outbox.next_message(old, Waker::noop()).is_err());
+    assert!(outbox.next_message(old, false, Waker::noop()).is_err());
     outbox.welcomed();
     assert_eq!(sent(&mut outbox), [(2, 2), (3, 2)]);
 }

@@ -10,6 +10,7 @@ use crate::inode::apply::Caches;
 use crate::inode::recall::{Recalled, Recaller, THREADS};
 use crate::locks::Locks;
 use crate::observe::Observer;
+use crate::profile::{Call, Stage};
 use crate::session::{Session, Settings, StartError};
 use dfs_core::error::FsResult;
 use dfs_core::ids::Ino;
@@ -150,13 +151,29 @@ impl Vfs {
     /// The calling thread has served a call of the kernel: a slow one gets a line in the log.
     pub fn served(&self, operation: &'static str, ino: Ino, time: Duration) {
         let slow = time >= self.config.slow_call;
-        let waits = figures::take_waits(slow);
+        let (waits, times) = figures::take_waits(slow);
+        let profile = &self.session.figures().profile;
+        if profile.is_on() {
+            let ino = self.inward(ino);
+            let call = Call {
+                op: operation,
+                ino,
+                total: time + times.of(Stage::Thread),
+                times,
+            };
+            profile.note(call, || self.path_of(ino));
+        }
         if slow {
             self.session.figures().slow_calls.inc();
             let ms = time.as_millis() as u64;
             let ino = self.inward(ino);
             tracing::warn!(op = operation, %ino, ms, waits, "a slow call");
         }
+    }
+
+    /// The call that the calling thread is about to serve has waited for a thread.
+    pub fn waited_for_thread(&self, time: Duration) {
+        figures::spent_in(Stage::Thread, time);
     }
 
     /// How the caches of content have done.

@@ -1,10 +1,16 @@
-//! Pages of the mount's report, for `dfs stats`. The figures are those that it counts anyway; summing up leases looks at
+//! Pages of the mount's report, for `dfs stats` and `dfs profile`. The figures are those that it counts anyway; summing up leases looks at
 //! every inode once, a part of the table at a time.
 
 use super::Vfs;
 use crate::report;
+use dfs_core::error::{FsError, FsResult};
+use dfs_core::ids::Ino;
 use dfs_core::types::LeaseMode;
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Names of a path that are put together; deeper ones are told by their number.
+const DEPTH_MAX: usize = 64;
 
 impl Vfs {
     /// A page that is not about the kernel's calls.
@@ -12,7 +18,49 @@ impl Vfs {
         match page {
             report::GENERAL => Some(self.general()),
             report::REQUESTS => Some(self.session.figures().requests_page()),
-            _ => None,
+            report::PROFILE => Some(self.session.figures().profile.sums_page()),
+            _ => {
+                let number = page.checked_sub(report::SLOW)?;
+                self.session.figures().profile.slow_page(number as usize)
+            }
+        }
+    }
+
+    /// Begins to record where the time of calls goes that take at least `slower`. `WouldBlock` while it is recorded for
+    /// somebody else. A length of 0 ends the recording.
+    pub fn profile(&self, length: Duration, slower: Duration) -> FsResult<()> {
+        let profile = &self.session.figures().profile;
+        if length.is_zero() {
+            profile.end();
+            return Ok(());
+        }
+        match profile.begin(length, slower) {
+            true => Ok(()),
+            false => Err(FsError::WouldBlock),
+        }
+    }
+
+    /// A name of the inode below the mount's root, as far as the kernel was given names.
+    pub(super) fn path_of(&self, ino: Ino) -> Option<String> {
+        let mut names = Vec::new();
+        let mut at = ino;
+        while at != self.root {
+            let (parent, name) = {
+                let inode = self.caches.table.find(at)?;
+                let state = inode.state.lock();
+                state.known_as.last().cloned()?
+            };
+            names.push(String::from_utf8_lossy(&name).into_owned());
+            at = parent;
+            if names.len() > DEPTH_MAX {
+                return None;
+            }
+        }
+        names.push(String::new());
+        names.reverse();
+        match names.len() {
+            1 => Some("/".to_owned()),
+            _ => Some(names.join("/")),
         }
     }
 

@@ -2,8 +2,10 @@
 
 use super::handle::Handle;
 use super::{Caller, Vfs, WAIT_TICK};
+use crate::figures;
 use crate::inode::recall::Recalled;
 use crate::inode::{Inode, PageWait};
+use crate::profile::Stage;
 use crate::wait::Patience;
 use dfs_core::chunk::CHUNK_MAX;
 use dfs_core::error::{FsError, FsResult};
@@ -184,7 +186,9 @@ impl Vfs {
         let left = patience.left()?;
         let mut state = held.inode.state.lock();
         if state.recalling > 0 {
+            let begun = Instant::now();
             held.inode.changed.wait_for(&mut state, left.min(WAIT_TICK));
+            figures::spent_in(Stage::Lease, begun.elapsed());
         }
         Ok(())
     }

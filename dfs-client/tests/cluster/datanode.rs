@@ -115,7 +115,11 @@ impl Chunks for Member {
         let id = ChunkId::try_from(begin.chunk.unwrap()).unwrap();
         let old = self.store.chunks.lock().unwrap().insert(id, Bytes::from(content));
         assert!(old.is_none(), "chunk {id} was written twice");
-        Ok(Response::new(v1::PutReply { on_disk, failures }))
+        Ok(Response::new(v1::PutReply {
+            on_disk,
+            failures,
+            disk_us: 0,
+        }))
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<Self::GetStream>, Status> {
@@ -142,6 +146,7 @@ impl Chunks for Member {
                 first_block,
                 payload: payload.into(),
                 crcs,
+                disk_us: 0,
             }));
         }
         Ok(Response::new(tokio_stream::iter(groups)))

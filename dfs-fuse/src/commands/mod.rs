@@ -12,6 +12,7 @@ mod mount;
 mod mount_program;
 mod node;
 mod options;
+mod profile;
 mod quota;
 mod serve;
 mod stats;
@@ -45,6 +46,7 @@ Examples:
   dfs status dfs://localhost/default --json
   dfs top dfs://localhost/default
   dfs stats /mnt/dfs
+  dfs profile /mnt/dfs --slower-than 10ms
   dfs bench /mnt/dfs
   dfs warmup /mnt/dfs/models
   dfs info /mnt/dfs/file
@@ -63,6 +65,7 @@ enum Command {
     Node(node::Node),
     Top(top::Top),
     Stats(stats::Stats),
+    Profile(profile::Profile),
     Bench(bench::Bench),
     Volume(volume::Volume),
     Warmup(warmup::Warmup),
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Node(node) => node.run(),
         Command::Top(top) => top.run(),
         Command::Stats(stats) => stats.run(),
+        Command::Profile(profile) => profile.run(),
         Command::Bench(bench) => bench.run(),
         Command::Volume(volume) => volume.run(),
         Command::Warmup(warmup) => warmup.run(),

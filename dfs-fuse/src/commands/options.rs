@@ -244,7 +244,7 @@ fn size(name: &str, value: Option<&str>) -> Result<u64, OptionError> {
 }
 
 /// A time; a bare number counts seconds.
-fn duration(name: &str, value: Option<&str>) -> Result<Duration, OptionError> {
+pub(super) fn duration(name: &str, value: Option<&str>) -> Result<Duration, OptionError> {
     const WANTS: &str = "TIME such as 30, 0.5, 500ms or 5m (a bare number is seconds)";
     let value = needed(name, value, WANTS)?;
     let bad = || OptionError::BadValue {

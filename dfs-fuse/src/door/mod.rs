@@ -15,7 +15,10 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_client::ioctl::{DFS_IOC_REPORT, DFS_IOC_SYNC, DFS_IOC_WARM, WarmAsk, report_answer, report_page};
+use dfs_client::ioctl::{
+    DFS_IOC_PROFILE, DFS_IOC_REPORT, DFS_IOC_SYNC, DFS_IOC_WARM, WarmAsk, profile_ask, report_answer,
+    report_page,
+};
 use dfs_client::report;
 use dfs_client::vfs::{Caller, Vfs};
 use dfs_client::wait::Cancel;
@@ -73,15 +76,27 @@ impl Door {
 
     /// A page of what this mount counts of itself, for root and whoever mounted it.
     fn report(&self, req: &Request<'_>, ioctl: &Ioctl<'_>) -> FsResult<Vec<u8>> {
-        if req.uid != 0 && req.uid != self.owner {
-            return Err(FsError::NotPermitted);
-        }
+        self.check_owner(req)?;
         let page = match report_page(ioctl.input).ok_or(FsError::Invalid)? {
             report::CALLS => Some(self.calls.page()),
             page => self.vfs.report(page),
         };
         let text = page.ok_or(FsError::Invalid)?.to_string();
         report_answer(&text).ok_or(FsError::TooBig)
+    }
+
+    fn profile(&self, req: &Request<'_>, ioctl: &Ioctl<'_>) -> FsResult<Vec<u8>> {
+        self.check_owner(req)?;
+        let (length, slower) = profile_ask(ioctl.input).ok_or(FsError::Invalid)?;
+        self.vfs.profile(length, slower)?;
+        Ok(Vec::new())
+    }
+
+    fn check_owner(&self, req: &Request<'_>) -> FsResult<()> {
+        match req.uid == 0 || req.uid == self.owner {
+            true => Ok(()),
+            false => Err(FsError::NotPermitted),
+        }
     }
 }
 
@@ -140,6 +155,10 @@ impl Filesystem for Door {
     fn served(&self, operation: usize, node: u64, time: Duration) {
         self.calls.took(operation, time);
         self.vfs.served(Operation::NAMES[operation], Ino(node), time);
+    }
+
+    fn kept(&self, time: Duration) {
+        self.vfs.waited_for_thread(time);
     }
 
     fn forget(&self, node: u64, lookups: u64) {
@@ -236,6 +255,7 @@ impl Filesystem for Door {
                 Ok(vfs.warm(caller, Ino(req.node), ask)?.encode().to_vec())
             }),
             DFS_IOC_REPORT => self.report(req, ioctl).map_err(errno),
+            DFS_IOC_PROFILE => self.profile(req, ioctl).map_err(errno),
             _ => return reply.error(Errno(libc::ENOTTY)),
         };
         match output {

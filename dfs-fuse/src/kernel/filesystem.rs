@@ -30,6 +30,9 @@ pub trait Filesystem: Send + Sync + 'static {
     /// This thread has served a call (`Operation::NAMES[operation]`); one that waits for a lock may be answered later.
     fn served(&self, _operation: usize, _node: u64, _time: Duration) {}
 
+    /// The call that this thread is about to serve was read so long ago, and waited for a thread.
+    fn kept(&self, _time: Duration) {}
+
     operations! {
         lookup(name: &[u8]) -> Entry;
         getattr(handle: Option<u64>) -> Attributes;

@@ -68,6 +68,7 @@ struct KeptRequest {
     unique: u64,
     device: Arc<Device>,
     bytes: Vec<u8>,
+    since: Instant,
 }
 
 /// A running mount.
@@ -178,6 +179,7 @@ impl Pool {
             if idle > 1 && self.kept_count.load(Ordering::SeqCst) > 0 {
                 self.idle.fetch_sub(1, Ordering::SeqCst);
                 if let Some(kept) = self.take_kept(|_| true) {
+                    self.fs.kept(kept.since.elapsed());
                     self.serve(&kept.device, &kept.bytes);
                 }
                 continue;
@@ -243,6 +245,7 @@ impl Pool {
                 unique,
                 device: device.clone(),
                 bytes: bytes.to_vec(),
+                since: Instant::now(),
             });
             self.kept_count.fetch_add(1, Ordering::SeqCst);
         }

@@ -5,6 +5,7 @@
 mod acls;
 mod administration;
 mod agreement;
+mod blaming;
 mod cleaning;
 mod clocks;
 mod coordinators;

@@ -101,6 +101,7 @@ impl Link {
             calls.push(v1::Call {
                 op_id: self.next_op,
                 acked_below,
+                timed: false,
                 body: Some(v1::call::Body::Op(v1::Op { op: Some(op) })),
             });
             self.next_op += 1;

@@ -66,6 +66,7 @@ fn in_calls(op: &Op) -> Vec<u8> {
         calls: vec![v1::Call {
             op_id: 1,
             acked_below: 1,
+            timed: false,
             body,
         }],
     };
@@ -117,7 +118,7 @@ proptest! {
         len in 1..=8u32 << 20,
         bytes in vec(any::<u8>(), 0..200),
     ) {
-        let group = v1::BlockGroup { first_block, payload: vec![0; payload].into(), crcs: vec![0; crcs] };
+        let group = v1::BlockGroup { first_block, payload: vec![0; payload].into(), crcs: vec![0; crcs], disk_us: 0 };
         for first in [expected, first_block] {
             if let Ok(range) = block_range(&group, first, len) {
                 prop_assert!(range.start < range.end && range.end <= len);

@@ -315,6 +315,7 @@ fn block_groups() {
         first_block,
         payload: vec![0; payload].into(),
         crcs: vec![0; crcs],
+        disk_us: 0,
     };
     let len = 65_536 * 2 + 10;
     assert_eq!(block_range(&group(0, 65_536 * 2, 2), 0, len), Ok(0..65_536 * 2));

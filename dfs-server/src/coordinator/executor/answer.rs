@@ -42,6 +42,7 @@ impl Executor {
                 grants,
                 touched,
                 repeated: false,
+                timing: None,
             },
         );
         Ok(())
@@ -56,7 +57,10 @@ impl Executor {
     /// A reply leaves in order with everything else for the session.
     pub(super) fn reply(&mut self, session: SessionId, index: Index, reply: v1::Reply) {
         let own = self.sessions.get_mut(&session);
-        let taken = own.and_then(|own| own.executing.remove(&reply.op_id));
-        self.send(session, index, Outgoing::Reply(reply, taken));
+        let mut taken = own.and_then(|own| own.executing.remove(&reply.op_id));
+        if let Some(taken) = &mut taken {
+            taken.executed = self.now.monotonic;
+        }
+        self.send(session, index, Outgoing::Reply(reply, taken.map(Box::new)));
     }
 }

@@ -60,7 +60,9 @@ impl Executor {
             return Ok(());
         }
         let taken = Taken {
+            arrived: call.timed,
             since: self.now.monotonic,
+            executed: self.now.monotonic,
             kind: kind(&call.body),
         };
         own.executing.insert(op_id, taken);
@@ -92,6 +94,7 @@ impl Executor {
                     grants: Vec::new(),
                     touched: Vec::new(),
                     repeated: false,
+                    timing: None,
                 };
                 self.reply(session, Index(0), reply);
                 Ok(())

@@ -113,9 +113,10 @@ fn send_ready(
             break;
         };
         match outgoing {
-            Outgoing::Reply(reply, taken) => {
+            Outgoing::Reply(mut reply, taken) => {
                 if let Some(taken) = taken {
-                    note(reply.op_id, taken);
+                    reply.timing = taken.timing(now);
+                    note(reply.op_id, *taken);
                 }
                 bytes += prost_len(&reply);
                 replies.push(reply);

@@ -9,6 +9,7 @@ use dfs_core::op::{Op, Reply};
 use dfs_core::types::LeaseMode;
 use dfs_proto::convert::lock::LockAction;
 use dfs_proto::v1::ServerMessage;
+use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 /// The answer to the coordinator's own operation.
@@ -34,6 +35,8 @@ pub struct Greeting {
 pub struct Call {
     pub op_id: u64,
     pub acked_below: u64,
+    /// When it arrived, if its client wants to know where the time went.
+    pub timed: Option<Instant>,
     pub body: Body,
 }
 

@@ -4,6 +4,7 @@
 use super::Executor;
 use dfs_client::observe::{Counter, Gauge, Histogram, Metrics, Observer, Pulse, request};
 use dfs_core::ids::Index;
+use dfs_proto::v1;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -41,8 +42,27 @@ pub struct Figures {
 /// A call that was taken: since when, and what it is.
 #[derive(Clone, Copy)]
 pub struct Taken {
+    /// When it came to this process, if its client wants to know.
+    pub arrived: Option<Instant>,
     pub since: Instant,
+    /// When it was executed for good.
+    pub executed: Instant,
     pub kind: &'static str,
+}
+
+impl Taken {
+    /// Where its time went, for a client that wants to know.
+    pub fn timing(&self, now: Instant) -> Option<v1::Timing> {
+        let between = |from: Instant, to: Instant| {
+            let micros = to.saturating_duration_since(from).as_micros();
+            u32::try_from(micros).unwrap_or(u32::MAX)
+        };
+        self.arrived.map(|arrived| v1::Timing {
+            queued_us: between(arrived, self.since),
+            waited_us: between(self.since, self.executed),
+            log_us: between(self.executed, now),
+        })
+    }
 }
 
 impl Figures {
@@ -151,5 +171,33 @@ impl Executor {
         figures.term.set(self.term.0);
         figures.inodes.set(self.counters.inodes.max(0) as u64);
         figures.bytes.set(self.counters.bytes.max(0) as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_wants_it_hears_where_its_time_went() {
+        let at = Instant::now();
+        let after = |millis| at + Duration::from_millis(millis);
+        let taken = Taken {
+            arrived: Some(at),
+            since: after(2),
+            executed: after(12),
+            kind: "make",
+        };
+        let timing = v1::Timing {
+            queued_us: 2_000,
+            waited_us: 10_000,
+            log_us: 7_000,
+        };
+        assert_eq!(taken.timing(after(19)), Some(timing));
+        let others = Taken {
+            arrived: None,
+            ..taken
+        };
+        assert_eq!(others.timing(after(19)), None);
     }
 }

@@ -98,6 +98,7 @@ impl Executor {
             grants: Vec::new(),
             touched: Vec::new(),
             repeated: false,
+            timing: None,
         };
         self.reply(session, Index(0), reply);
     }

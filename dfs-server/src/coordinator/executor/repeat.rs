@@ -44,6 +44,7 @@ impl Executor {
             grants: Vec::new(),
             touched,
             repeated: true,
+            timing: None,
         };
         self.reply(session, index, reply);
         Ok(())

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 /// Something for the client, in order with everything else for it.
 pub enum Outgoing {
     /// With the call that it answers, unless it is a repeat.
-    Reply(v1::Reply, Option<Taken>),
+    Reply(v1::Reply, Option<Box<Taken>>),
     Message(v1::ServerMessage),
 }
 

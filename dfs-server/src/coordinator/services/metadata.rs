@@ -12,7 +12,7 @@ use dfs_proto::v1::metadata_server::Metadata;
 use dfs_proto::v1::refused::Reason;
 use dfs_proto::v1::{self, ClientMessage, ServerMessage};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -279,6 +279,7 @@ fn call(session: SessionId, call: v1::Call) -> Call {
     Call {
         op_id,
         acked_below: call.acked_below,
+        timed: call.timed.then(Instant::now),
         body,
     }
 }
@@ -308,11 +309,12 @@ mod tests {
             let wire = v1::Call {
                 op_id: 7,
                 acked_below: 3,
+                timed: true,
                 body,
             };
             let call = call(SessionId(1), wire);
             assert!(matches!(call.body, Body::Wrong));
-            assert_eq!((call.op_id, call.acked_below), (7, 3));
+            assert_eq!((call.op_id, call.acked_below, call.timed.is_some()), (7, 3, true));
         }
     }
 }

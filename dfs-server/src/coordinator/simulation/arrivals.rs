@@ -135,6 +135,7 @@ fn call(call: v1::Call) -> Result<Call, WireError> {
     Ok(Call {
         op_id: call.op_id,
         acked_below: call.acked_below,
+        timed: None,
         body,
     })
 }

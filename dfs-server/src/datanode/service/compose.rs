@@ -39,6 +39,7 @@ pub async fn run(shared: &Arc<Shared>, request: ComposeRequest) -> Result<Compos
             first_block: first as u32,
             crcs: crcs[first..first + blocks].to_vec(),
             payload,
+            disk_us: 0,
         };
         if !spread.send(group).await {
             return Err(spread.failure().await);

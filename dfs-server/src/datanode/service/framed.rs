@@ -141,7 +141,8 @@ fn answer(shared: &Shared, request: FramedRequest, content: &[u8]) -> (FramedRep
         ),
     };
     shared.figures.request(operation, begun, done.is_err());
-    let ms = begun.elapsed().as_millis() as u64;
+    let took = begun.elapsed();
+    let ms = took.as_millis() as u64;
     tracing::debug!(operation, request = request.request, ms, "done");
     let (reply, payload) = match super::logged(operation, None, done) {
         Ok(done) => done,
@@ -155,7 +156,13 @@ fn answer(shared: &Shared, request: FramedRequest, content: &[u8]) -> (FramedRep
         }
     };
     let number = request.number;
-    (FramedReply { number, ..reply }, payload)
+    let disk_us = super::get::micros(took);
+    let reply = FramedReply {
+        number,
+        disk_us,
+        ..reply
+    };
+    (reply, payload)
 }
 
 fn on_disk(node: u32) -> (FramedReply, Bytes) {
@@ -184,6 +191,7 @@ fn read(shared: &Shared, request: GetRequest) -> Result<(FramedReply, Bytes), St
             first_block: first,
             payload: Bytes::new(),
             crcs,
+            disk_us: 0,
         }),
         payload: payload.len() as u32,
         ..FramedReply::default()

@@ -7,6 +7,7 @@ use dfs_proto::convert::{asked_blocks, ids};
 use dfs_proto::v1::{BlockGroup, GetRequest};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -62,7 +63,13 @@ async fn send_rest(
     }
 }
 
+/// A time as replies tell it.
+pub(super) fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
 async fn read(shared: &Arc<Shared>, chunk: ChunkId, blocks: Range<u32>) -> Result<BlockGroup, Status> {
+    let begun = Instant::now();
     let read = shared.on_disk(move |shared| shared.store.read(chunk, blocks.start, blocks.len() as u32));
     let Blocks { first, payload, crcs } = read.await?.map_err(status::of)?;
     shared.figures.sent.add(payload.len() as u64);
@@ -70,5 +77,6 @@ async fn read(shared: &Arc<Shared>, chunk: ChunkId, blocks: Range<u32>) -> Resul
         first_block: first,
         payload,
         crcs,
+        disk_us: micros(begun.elapsed()),
     })
 }

@@ -7,6 +7,7 @@ use super::transfers::Transfer as Session;
 use dfs_proto::convert::{ids, put_begin};
 use dfs_proto::v1::{PutReply, PutRequest, put_request::Part};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tonic::{Status, Streaming};
 
 pub async fn put(shared: &Arc<Shared>, mut stream: Streaming<PutRequest>) -> Result<PutReply, Status> {
@@ -18,10 +19,15 @@ pub async fn put(shared: &Arc<Shared>, mut stream: Streaming<PutRequest>) -> Res
     let own = shared.membership.node(transfer.chunk.set.volume())?;
     let _session: Session = shared.transfers.begin(transfer.transfer)?;
     let mut spread = Spread::begin(shared, &transfer, own);
+    // What the client would not wait for if disks took no time.
+    let mut on_disks = Duration::ZERO;
     let sha256 = loop {
         match next(&mut stream).await? {
             Part::Blocks(group) => {
-                if !spread.send(group).await {
+                let received = Instant::now();
+                let taken = spread.send(group).await;
+                on_disks += received.elapsed();
+                if !taken {
                     return Err(spread.failure().await);
                 }
             }
@@ -29,13 +35,16 @@ pub async fn put(shared: &Arc<Shared>, mut stream: Streaming<PutRequest>) -> Res
             Part::Begin(_) => return Err(Status::invalid_argument("a chunk begins once")),
         }
     };
+    let received = Instant::now();
     let spreading = spread.end(sha256).await?;
+    on_disks += received.elapsed();
     shared.figures.received.add(u64::from(transfer.len));
     let mut on_disk = vec![own];
     on_disk.extend(spreading.on_disk);
     Ok(PutReply {
         on_disk,
         failures: spreading.failures,
+        disk_us: super::get::micros(on_disks),
     })
 }
 

@@ -181,6 +181,7 @@ impl Client {
         let calls = vec![Call {
             op_id,
             acked_below,
+            timed: None,
             body,
         }];
         let event = Event::Calls {
@@ -230,6 +231,7 @@ impl Client {
         let call = |(op_id, op): (u64, Op)| Call {
             op_id,
             acked_below,
+            timed: None,
             body: Body::Op(op),
         };
         let event = Event::Calls {

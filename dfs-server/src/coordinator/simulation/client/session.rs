@@ -148,6 +148,7 @@ impl World {
             Some(v1::Call {
                 op_id: *number,
                 acked_below,
+                timed: false,
                 body: Some(body),
             })
         });

@@ -109,6 +109,7 @@ pub fn put_parts(chunk: ChunkId, bytes: &[u8], others: &[v1::Node]) -> Vec<PutRe
             first_block: at as u32 / BLOCK_SIZE,
             payload,
             crcs,
+            disk_us: 0,
         }));
     }
     parts.push(Part::End(v1::PutEnd {
