@@ -101,8 +101,8 @@ impl Events for Caches {
         self.tell_before(body)
     }
 
-    fn heard_time(&self, time: Timestamp) {
-        self.journal.heard_time(time);
+    fn heard(&self, time: Option<Timestamp>, full: bool) {
+        self.journal.heard(time, full);
     }
 
     fn is_refused(&self) -> bool {

@@ -2,7 +2,7 @@
 //! same. The kernel's thread does it and answers.
 
 use super::view::Known;
-use super::{ENTRIES_MAX, Entry, MANY};
+use super::{ENTRIES_MAX, Entries, Entry, MANY};
 use crate::inode::apply::Caches;
 use dfs_core::error::FsResult;
 use dfs_core::ids::{Ino, SessionId};
@@ -35,11 +35,10 @@ impl Caches {
             return None;
         }
         let makes = matches!(op, Op::Make(_));
-        if makes && entries.inos.is_empty() {
-            entries.inos = std::mem::take(&mut entries.spare);
-            self.journal.wanted.notify_one();
+        if self.journal.is_full() && (makes || matches!(op, Op::Link { .. })) {
+            return None;
         }
-        if makes && entries.inos.is_empty() {
+        if makes && !self.has_number(&mut entries) {
             return None;
         }
         let at = self.journal.time()?;
@@ -97,6 +96,15 @@ impl Caches {
             self.journal.wanted.notify_one();
         }
         Some(Ok(reply))
+    }
+
+    /// Whether there is a number for a new inode.
+    fn has_number(&self, entries: &mut Entries) -> bool {
+        if entries.inos.is_empty() {
+            entries.inos = std::mem::take(&mut entries.spare);
+            self.journal.wanted.notify_one();
+        }
+        !entries.inos.is_empty()
     }
 
     /// Whether nobody else can disturb what was read and written, and no call under way changes it.

@@ -108,6 +108,8 @@ pub(crate) struct Journal {
     reported: AtomicU64,
     /// The coordinator did not take a shipment: the session is of no use any more.
     refused: AtomicBool,
+    /// The coordinator's disk is full: it takes what was made here, and callers who would make more are to hear it at once.
+    full: AtomicBool,
 }
 
 impl Journal {
@@ -136,7 +138,7 @@ impl Journal {
 
     /// The coordinator said what time it is. Of two readings the one that was longer under way is the lower; only a
     /// clock that was set goes back by more.
-    pub fn heard_time(&self, time: Timestamp) {
+    fn heard_time(&self, time: Timestamp) {
         let mut clock = self.clock.lock();
         let delayed = clock.heard.is_some_and(|(since, known)| {
             let known = later(known, since.elapsed());
@@ -164,6 +166,20 @@ impl Journal {
             clock.last = now;
         }
         Some(clock.last)
+    }
+
+    /// What the coordinator's heartbeat said.
+    pub fn heard(&self, time: Option<Timestamp>, full: bool) {
+        if let Some(time) = time {
+            self.heard_time(time);
+        }
+        if self.full.swap(full, Ordering::Relaxed) != full {
+            tracing::info!(full, "the coordinator says whether it has space for new names");
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 
     /// Whether the coordinator did not take what was done here.

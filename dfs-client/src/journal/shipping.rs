@@ -188,7 +188,10 @@ impl Journal {
     fn wait_for(&self, place: u64, patience: Patience<'_>) -> FsResult<()> {
         let mut entries = self.entries.lock();
         while self.confirmed() < place {
-            let left = patience.left()?;
+            let left = match patience.left() {
+                Err(FsError::TimedOut) if self.is_full() => return Err(FsError::NoSpace),
+                left => left?,
+            };
             self.told.wait_for(&mut entries, left.min(WAIT_TICK));
         }
         Ok(())

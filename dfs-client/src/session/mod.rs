@@ -56,8 +56,8 @@ pub(crate) trait Events: Send + Sync + 'static {
     fn ended(&self);
     /// What must be told before a call that is about to be sent. Called with the session locked.
     fn before(&self, body: &mut Body) -> Vec<Op>;
-    /// The coordinator said what time it is.
-    fn heard_time(&self, time: Timestamp);
+    /// The coordinator said what time it is, and whether it refuses whatever grows.
+    fn heard(&self, time: Option<Timestamp>, full: bool);
     /// Whether the coordinator refused what cannot be taken back: the session is to end.
     fn is_refused(&self) -> bool;
     /// Leases and locks to claim again after a reconnect.

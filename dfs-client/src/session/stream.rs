@@ -229,7 +229,7 @@ async fn serve(session: &Arc<Session>, address: &str) -> Broken {
                     number,
                     read_bytes: figures.read_bytes.get(),
                     written_bytes: figures.written_bytes.get(),
-                    time: None,
+                    ..v1::Heartbeat::default()
                 };
                 session.outbox.lock().tell(v1::client_message::Message::Heartbeat(beat));
             }
@@ -326,9 +326,8 @@ fn receive(session: &Session, message: v1::ServerMessage) -> Option<Broken> {
         Message::ReturnPromises(_) => events.promises_wanted(),
         Message::Heartbeat(beat) => {
             session.trust.echo(beat.number);
-            if let Some(time) = beat.time.and_then(|time| time.try_into().ok()) {
-                events.heard_time(time);
-            }
+            let time = beat.time.and_then(|time| time.try_into().ok());
+            events.heard(time, beat.full);
         }
         Message::Welcome(_) => {}
     }

@@ -93,25 +93,29 @@ fn one_full_datanode_is_no_error_and_its_copies_come_when_there_is_space() {
 // S27
 #[test]
 fn a_full_coordinator_refuses_changes_answers_questions_and_recovers() {
-    let (mount, mut cluster, disk, _room) = with_disk("coordinator", 512);
+    let (mut mount, mut cluster, disk, _room) = with_disk("coordinator", 512);
     store(&mount.join("before"), b"content").unwrap();
     let ballast = disk.fill();
-    let mut refusal = None;
+    let mut made = 0;
     // The log has preallocated room for a while.
-    for n in 0..60_000 {
-        if let Err(e) = File::create(mount.join(&format!("{n}-{}", "x".repeat(200)))) {
-            refusal = Some(e);
-            break;
+    let refusal = loop {
+        if let Err(refusal) = File::create(mount.join(&format!("{made}-{}", "x".repeat(200)))) {
+            break refusal;
         }
-    }
-    let refusal = refusal.expect("the coordinator's disk is full");
+        made += 1;
+        assert!(made < 60_000, "the coordinator's disk is full");
+    };
     assert_eq!(refusal.raw_os_error(), Some(libc::ENOSPC), "{refusal}");
     assert_eq!(std::fs::read(mount.join("before")).unwrap(), b"content");
     std::fs::remove_file(ballast).unwrap();
     patience::until_true("changes work again", RECOVERY, || {
         store(&mount.join("after"), b"content").is_ok()
     });
+    // What came before the file that was synced is as durable as that, refused or not afterwards.
     cluster.coordinator.restart();
+    mount.kill_and_mount();
+    let names = std::fs::read_dir(mount.path()).unwrap().count();
+    assert_eq!(names, made + 2, "every name whose maker was answered is there");
     let there = || std::fs::read(mount.join("after")).is_ok_and(|bytes| bytes == b"content");
     patience::until_true("nothing is lost", RECOVERY, there);
     assert_eq!(std::fs::read(mount.join("before")).unwrap(), b"content");

@@ -131,6 +131,8 @@ pub struct Executor {
     waiting: Vec<Waiting>,
     /// Set by the watch over the disk: only shrinking work is taken.
     disk_low: Arc<AtomicBool>,
+    /// What the sessions heard of it last.
+    told_full: bool,
     last_tick: Instant,
     stopping: bool,
     /// What was executed with effects since the simulation last looked.
@@ -175,6 +177,7 @@ impl Executor {
             parked: Parked::default(),
             grace: None,
             waiting: Vec::new(),
+            told_full: false,
             last_tick: now.monotonic,
             stopping: false,
             #[cfg(test)]

@@ -6,6 +6,7 @@ use super::{Executor, Fault};
 use dfs_core::ids::{Index, SessionId};
 use dfs_core::types::Timestamp;
 use dfs_proto::v1::{self, server_message::Message};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A client that was told nothing for this long is told that the coordinator lives.
@@ -50,20 +51,36 @@ impl Executor {
     /// the newest one that was answered, and here they are kept for a term from when it came.
     pub(super) fn on_heartbeat(&mut self, session: SessionId, stream: u64, number: u64) {
         if self.heard(session, stream) {
-            let beat = heartbeat(number, Some(self.now.wall));
+            let beat = self.heartbeat(number, Some(self.now.wall));
             self.send(session, Index(0), Outgoing::Message(beat));
         }
     }
 
     fn heartbeats(&mut self, now: Instant) {
-        let quiet: Vec<SessionId> = self
+        // Whoever makes names by itself is to hear it before it makes many more.
+        let full = self.disk_low.load(Ordering::Relaxed);
+        let turned = std::mem::replace(&mut self.told_full, full) != full;
+        let due = |told| turned || now.saturating_duration_since(told) > HEARTBEAT;
+        let due: Vec<SessionId> = self
             .sessions
             .iter()
-            .filter(|(_, own)| own.stream.is_some() && now.saturating_duration_since(own.told) > HEARTBEAT)
+            .filter(|(_, own)| own.stream.is_some() && due(own.told))
             .map(|(id, _)| *id)
             .collect();
-        for id in quiet {
-            self.send(id, Index(0), Outgoing::Message(heartbeat(0, None)));
+        for id in due {
+            let beat = self.heartbeat(0, None);
+            self.send(id, Index(0), Outgoing::Message(beat));
+        }
+    }
+
+    fn heartbeat(&self, number: u64, time: Option<Timestamp>) -> v1::ServerMessage {
+        v1::ServerMessage {
+            message: Some(Message::Heartbeat(v1::Heartbeat {
+                number,
+                time: time.map(Into::into),
+                full: self.disk_low.load(Ordering::Relaxed),
+                ..v1::Heartbeat::default()
+            })),
         }
     }
 
@@ -87,15 +104,5 @@ impl Executor {
         } else {
             self.batch.index
         }
-    }
-}
-
-fn heartbeat(number: u64, time: Option<Timestamp>) -> v1::ServerMessage {
-    v1::ServerMessage {
-        message: Some(Message::Heartbeat(v1::Heartbeat {
-            number,
-            time: time.map(Into::into),
-            ..v1::Heartbeat::default()
-        })),
     }
 }

@@ -28,7 +28,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
@@ -71,13 +71,18 @@ fn start(dir: &Path) -> Coordinator {
 }
 
 fn start_with(settings: Settings) -> Coordinator {
+    start_on_disk(settings, Arc::default())
+}
+
+/// With a flag that says that its disk is full.
+fn start_on_disk(settings: Settings, full: Arc<AtomicBool>) -> Coordinator {
     let dir = settings.data_dir.clone();
     let reign = Reign {
         log: Box::new(FileLog::open(&dir.join("log")).unwrap()),
         standing: Standing::unlimited(),
     };
     let store = recovery::open_state(&dir).unwrap();
-    Coordinator(Led::start(settings, store, reign, true, Arc::default()).unwrap())
+    Coordinator(Led::start(settings, store, reign, true, full).unwrap())
 }
 
 /// Stops like a crash would, but waits for the end, so that the directory can be opened again.

@@ -97,6 +97,36 @@ async fn what_is_told_again_to_the_next_coordinator_is_done_once() {
     assert!(fresh.0 >= first.0 + 10, "numbers are given out once: {fresh}");
 }
 
+async fn heard_full(client: &mut Client, full: bool) {
+    loop {
+        if let Some(Message::Heartbeat(beat)) = client.message().await
+            && beat.full == full
+        {
+            return;
+        }
+    }
+}
+
+// S27
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_told_at_once_and_takes_what_was_done_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = Arc::new(AtomicBool::new(false));
+    let coordinator = start_on_disk(settings(dir.path()), full.clone());
+    let mut one = Client::new_writer(&coordinator.handle(), 1).await;
+    let first = numbers(&mut one).await;
+    one.call(alone(Ino::ROOT)).await;
+    full.store(true, Ordering::Relaxed);
+    heard_full(&mut one, true).await;
+    let reply = one.call(shipment(first, "a")).await;
+    assert_eq!(error(&reply), None, "its caller was answered before");
+    let reply = one.call(make("b")).await;
+    assert_eq!(error(&reply), Some(FsError::NoSpace));
+    full.store(false, Ordering::Relaxed);
+    heard_full(&mut one, false).await;
+    assert_eq!(error(&one.call(make("b")).await), None);
+}
+
 fn list(alone: bool) -> Op {
     Op::ReadDir {
         ino: Ino::ROOT,
