@@ -69,7 +69,10 @@ impl Executor {
             self.park_for_grace(pending);
             return Ok(());
         }
-        let conflicts = self.leases.conflicts(me, &execution.reads, &execution.writes);
+        let mut conflicts = self.leases.conflicts(me, &execution.reads, &execution.writes);
+        if conflicts.is_empty() {
+            conflicts = self.unheard(me, &execution.reads);
+        }
         if conflicts.is_empty() {
             return self.finish(pending, execution);
         }
@@ -173,7 +176,12 @@ impl Executor {
                 });
                 Ok(())
             }
-            Caller::Session { id, op_id } => self.answer(id, op_id, &pending.op, execution, index),
+            Caller::Session { id, op_id } => {
+                if changed {
+                    self.note_unheard(id, op_id, &pending.op, &execution.writes);
+                }
+                self.answer(id, op_id, &pending.op, execution, index)
+            }
         }
     }
 

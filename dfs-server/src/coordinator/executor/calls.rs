@@ -111,6 +111,7 @@ impl Executor {
             return;
         }
         own.acked_below = below;
+        self.unheard.acknowledged(session, below);
         own.answered = own.answered.split_off(&below);
         let kept = own.reply_rows.split_off(&below);
         let forgotten = std::mem::replace(&mut own.reply_rows, kept);

@@ -25,6 +25,7 @@ impl Executor {
                     .recall_time
                     .took(self.now.monotonic.saturating_duration_since(recall.since));
                 self.recalls.remove(session, ino);
+                self.unheard.answered(session, ino, number);
                 self.leases
                     .set(session, ino, mode.min(recall.keep).min(held), open);
                 if recall.taken {

@@ -63,6 +63,7 @@ impl Executor {
             self.put_row(keys::reply(id, under), None);
         }
         self.parked.drop_session(id);
+        self.unheard.drop_session(id);
         let mut freed = self.recalls.drop_session(id);
         self.locks.drop_session(id);
         freed.extend(self.leases.drop_session(id));

@@ -32,6 +32,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod unheard;
 
 pub use cluster::set_to_wire;
 pub use event::{Beat, Body, Call, Event, Greeting, Moved, Outcome, Process};
@@ -64,6 +65,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
+use unheard::Unheard;
 
 /// Events taken before the batch is offered to the writer: keeps the first one's delay short.
 const EVENTS_PER_ROUND: usize = 256;
@@ -118,6 +120,7 @@ pub struct Executor {
     leases: LeaseTable,
     locks: LockTable,
     recalls: Recalls,
+    unheard: Unheard,
     /// Up to where the sessions were asked for idle leases.
     spared: BTreeMap<SessionId, Ino>,
     /// Inodes that somebody else wanted while they were held exclusively, and until when they count as shared.
@@ -172,6 +175,7 @@ impl Executor {
             leases: LeaseTable::new(),
             locks: LockTable::new(),
             recalls: Recalls::default(),
+            unheard: Unheard::default(),
             spared: BTreeMap::new(),
             contended: BTreeMap::new(),
             parked: Parked::default(),

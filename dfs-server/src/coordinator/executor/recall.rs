@@ -38,6 +38,11 @@ impl Recalls {
         self.open.get(&(session, ino))
     }
 
+    /// The number of the newest recall of all.
+    pub fn newest(&self) -> u64 {
+        self.next
+    }
+
     pub fn remove(&mut self, session: SessionId, ino: Ino) {
         self.open.remove(&(session, ino));
     }

@@ -38,6 +38,34 @@ async fn a_conflicting_operation_waits_for_the_recall() {
     assert!(one.recalls.is_empty());
 }
 
+// S20
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_shown_a_change_that_its_maker_may_not_have_heard_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let coordinator = start(dir.path());
+    let handle = coordinator.handle();
+    let mut maker = Client::new(&handle, 1).await;
+    let mut other = Client::new(&handle, 2).await;
+    maker.make("a").await;
+    // From here on the maker answers its processes by what it knows of the directory.
+    let made = make("b");
+    maker.send(90, 0, Body::Op(made)).await;
+    maker.reply().await;
+    let asked = other.begin(Op::GetAttr { ino: Ino::ROOT }).await;
+    let recall = maker.recalled().await;
+    assert_eq!((recall.ino, recall.keep()), (Ino::ROOT.0, v1::LeaseMode::Shared));
+    other.quiet().await;
+    maker.ack(recall.ino, LeaseMode::Shared, recall.number).await;
+    assert_eq!(other.reply().await.op_id, asked);
+    // An acknowledged answer is known to have arrived.
+    maker.send(91, 0, Body::Op(make("c"))).await;
+    maker.reply().await;
+    maker.send(92, 92, Body::Op(lookup("c"))).await;
+    maker.reply().await;
+    other.call(Op::GetAttr { ino: Ino::ROOT }).await;
+    assert!(maker.recalls.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_holder_delays_others_by_at_most_a_lease_term() {
     let dir = tempfile::tempdir().unwrap();

@@ -181,6 +181,8 @@ async fn who_lists_to_change_gets_alone_what_nobody_else_holds() {
     let recall = writer.recalled().await;
     writer.ack(recall.ino, LeaseMode::None, recall.number).await;
     assert_eq!(error(&reader.reply().await), None);
+    reader.send(90, 90, Body::Op(lookup("c"))).await;
+    reader.reply().await;
     writer.call(list(true)).await;
     reader.quiet().await;
 }
