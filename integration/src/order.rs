@@ -10,7 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 const FOLDERS: u32 = 3;
 
-#[derive(Clone)]
+/// Steps before and behind the nearest one that a failure shows.
+const SHOWN: usize = 10;
+
+#[derive(Clone, Debug)]
 enum Step {
     MakeFolder(String),
     Make(String, u64),
@@ -58,10 +61,12 @@ fn folder_of(path: &str) -> &str {
 }
 
 impl Step {
-    fn paths(&self) -> Vec<&str> {
+    /// The names that it makes or removes. A link changes its file and nothing in the directory of the name that it is made from.
+    fn changes(&self) -> Vec<&str> {
         match self {
             Step::MakeFolder(path) | Step::Make(path, _) | Step::Remove(path) => vec![path],
-            Step::Rename(from, to) | Step::Link(from, to) => vec![from, to],
+            Step::Link(_, to) => vec![to],
+            Step::Rename(from, to) => vec![from, to],
         }
     }
 }
@@ -126,7 +131,7 @@ impl Order {
         let before = self.now.clone();
         apply(&mut self.now, &step);
         self.steps.push(step.clone());
-        for path in step.paths() {
+        for path in step.changes() {
             let file = before.get(path).or(self.now.get(path)).copied().flatten();
             let changed = file.map(|number| number.to_string());
             for what in changed.into_iter().chain([folder_of(path).to_owned()]) {
@@ -173,12 +178,35 @@ impl Order {
         }
         last.unwrap_or_else(|| {
             panic!(
-                "{} names are not what was there after any of the steps {} to {}: {paths:?} {torn}",
+                "{} names are not what was there after any of the steps {} to {}: {} {torn}",
                 paths.len(),
                 self.synced,
-                self.steps.len()
+                self.steps.len(),
+                self.nearest(&paths)
             )
         })
+    }
+
+    /// Which step left most nearly these names, and the steps from shortly before it.
+    fn nearest(&self, paths: &[&String]) -> String {
+        let mut tree = Tree::new();
+        let mut best = (usize::MAX, String::new());
+        for (done, step) in self.steps.iter().enumerate() {
+            apply(&mut tree, step);
+            let missing: Vec<&String> = tree.keys().filter(|path| !paths.contains(path)).collect();
+            let extra: Vec<&&String> = paths.iter().filter(|path| !tree.contains_key(**path)).collect();
+            if missing.len() + extra.len() <= best.0 {
+                let from = done.saturating_sub(SHOWN);
+                let near = &self.steps[from..self.steps.len().min(done + SHOWN)];
+                let said = format!(
+                    "nearest is step {}: {missing:?} is missing, {extra:?} too many\nfrom {}: {near:#?}",
+                    done + 1,
+                    from + 1
+                );
+                best = (missing.len() + extra.len(), said);
+            }
+        }
+        best.1
     }
 }
 

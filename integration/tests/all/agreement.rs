@@ -373,11 +373,15 @@ fn length(usual: usize) -> usize {
     given.unwrap_or(usual)
 }
 
-fn agree(mounts: usize, ops: usize) {
-    let scene = Scene::new();
-    let more: Vec<Mount> = (1..mounts)
-        .map(|n| Mount::new(&scene.cluster, scene.room.path(), &format!("mnt-{}", n + 1)))
-        .collect();
+/// Mounts with these options, and so many operations.
+fn agree(options: &[&str], ops: usize) {
+    let mounts = options.len();
+    let scene = Scene::with(options[0]);
+    let another = |n: usize| {
+        let name = format!("mnt-{}", n + 1);
+        Mount::with(&scene.cluster, scene.room.path(), &name, "", options[n])
+    };
+    let more: Vec<Mount> = (1..mounts).map(another).collect();
     std::fs::create_dir(scene.join("top")).unwrap();
     let mut roots = vec![scene.join("top")];
     roots.extend(more.iter().map(|mount| mount.join("top")));
@@ -418,11 +422,20 @@ fn agree(mounts: usize, ops: usize) {
 // S2, S9, S10, S20, S21
 #[test]
 fn two_mounts_show_the_same_after_every_operation() {
-    agree(2, length(700));
+    agree(&["allow_other,nowsync"; 2], length(500));
+}
+
+// S2, S9, S10, S20, S21
+#[test]
+fn two_mounts_that_ask_for_each_change_show_the_same_after_every_operation() {
+    agree(&["allow_other,wsync"; 2], length(300));
 }
 
 // S2, S9, S10, S20, S21
 #[test]
 fn three_mounts_show_the_same_after_every_operation() {
-    agree(3, length(500));
+    agree(
+        &["allow_other,nowsync", "allow_other,wsync", "allow_other,nowsync"],
+        length(500),
+    );
 }

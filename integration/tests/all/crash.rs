@@ -69,14 +69,21 @@ fn strike(scene: &mut Scene, victim: Victim, random: &mut StdRng) {
     }
 }
 
+/// Rounds with a mount that makes changes by itself, and as many with one that asks for each.
 fn rounds(count: u32, victim: Victim) {
+    for options in ["allow_other,nowsync", "allow_other,wsync"] {
+        rounds_with(options, count / 2, victim);
+    }
+}
+
+fn rounds_with(options: &str, count: u32, victim: Victim) {
     let seed = std::env::var("DFS_TEST_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or_else(rand_seed);
-    eprintln!("DFS_TEST_SEED={seed} repeats the choices of this run");
+    eprintln!("DFS_TEST_SEED={seed} repeats the choices of this run with {options}");
     let mut random = StdRng::seed_from_u64(seed);
-    let mut scene = Scene::new();
+    let mut scene = Scene::with(options);
     std::fs::create_dir(scene.join("work")).unwrap();
     std::fs::File::open(scene.path()).unwrap().sync_all().unwrap();
     let mut oracle = Oracle::default();

@@ -51,7 +51,7 @@ fn setup(members: usize) -> Setup {
 fn scene(setup: &Setup) -> Scene {
     let room = Room::new();
     let cluster = Cluster::with(room.path(), setup);
-    let mount = Mount::new(&cluster, room.path(), "mnt");
+    let mount = Mount::with(&cluster, room.path(), "mnt", "", "allow_other,nowsync");
     Scene { mount, cluster, room }
 }
 
@@ -150,10 +150,22 @@ fn under_storm(round: u32, mounts: [&Path; 2], oracle: &mut Oracle, blow: impl F
     told.try_iter().collect()
 }
 
-/// Waits until calls that began after `since` are answered on the mount.
+/// Waits until a change that begins now is durable.
 fn serves(mount: &Path, name: &str) {
     let path = mount.join(name);
-    patience::within("a call", WORK_LIMIT, move || std::fs::create_dir(path)).expect("a call");
+    let make = move || std::fs::create_dir(&path).and_then(|()| File::open(&path)?.sync_all());
+    patience::within("a call", WORK_LIMIT, make).expect("a call");
+}
+
+/// A second mount, which asks for each change where the first makes it by itself.
+fn second(scene: &Scene) -> Mount {
+    Mount::with(
+        &scene.cluster,
+        scene.room.path(),
+        "mnt-2",
+        "",
+        "allow_other,wsync",
+    )
 }
 
 fn print_times(what: &str, times: &mut [Duration]) -> Duration {
@@ -181,7 +193,7 @@ fn rounds() -> u32 {
 #[test]
 fn a_killed_leader_is_replaced_within_seconds() {
     let mut scene = scene(&setup(3));
-    let second = scene.second();
+    let second = second(&scene);
     std::fs::create_dir(scene.join("work")).unwrap();
     let mut oracle = Oracle::default();
     let mut outages = Vec::new();
@@ -255,7 +267,7 @@ fn the_leader_deletes(cluster: &mut Cluster) {
 #[test]
 fn a_frozen_leader_is_replaced_and_what_it_does_late_is_refused() {
     let mut scene = scene(&setup(1));
-    let second = scene.second();
+    let second = second(&scene);
     std::fs::create_dir(scene.join("work")).unwrap();
     let mut oracle = Oracle::default();
     for round in 0..2 {
@@ -323,7 +335,7 @@ fn a_stopped_leader_hands_over_at_once() {
 #[test]
 fn one_member_of_etcd_lost_is_no_event() {
     let mut scene = scene(&setup(3));
-    let second = scene.second();
+    let second = second(&scene);
     std::fs::create_dir(scene.join("work")).unwrap();
     let mut oracle = Oracle::default();
     let leader = scene.cluster.leader().address;

@@ -1,7 +1,7 @@
 //! What it costs to work in turns on two mounts, against what the same durable steps cost on one.
 use crate::Scene;
 use integration::figures::Figures;
-use integration::patience;
+use integration::{Mount, patience};
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -150,8 +150,10 @@ fn two_mounts_that_append_without_pause_share_the_file() {
 // S20
 #[test]
 fn what_one_mount_makes_the_other_finds_at_the_cost_of_a_few_round_trips() {
-    let scene = Scene::new();
-    let second = scene.second();
+    // What a mount makes by itself asks nobody: turns are compared with calls.
+    let options = "allow_other,wsync";
+    let scene = Scene::with(options);
+    let second = Mount::with(&scene.cluster, scene.room.path(), "mnt-2", "", options);
     std::fs::create_dir(scene.join("d")).unwrap();
     let own = median(
         (0..TURNS)
