@@ -170,6 +170,57 @@ fn two_mounts_with_content_on_a_local_disk_behave_as_one_byte_array() {
 }
 
 #[test]
+fn two_mounts_that_set_sizes_by_themselves_behave_as_one_byte_array() {
+    for seed in 60..64 {
+        run_with(seed, 2, 800, |config| config.writes_back = true);
+    }
+}
+
+#[test]
+fn a_file_held_alone_is_cut_and_written_anew_without_a_call() {
+    let cluster = Cluster::start();
+    let vfs = cluster.mount_with(|config| config.writes_back = true);
+    let file = create(&vfs, "file");
+    write(&vfs, file, 0, &[1; 100_000]);
+    fsync(&vfs, file);
+    let size_to = |size| {
+        let changes = AttrChanges {
+            size: Some(size),
+            ..AttrChanges::default()
+        };
+        vfs.setattr(&root(), file.0, Some(file.1), changes).unwrap().0
+    };
+    let before = cluster.coordinator.calls();
+    let begun = std::time::Instant::now();
+    assert_eq!((size_to(0).size, size_to(0).blocks), (0, 0));
+    assert_eq!(read(&vfs, file, 0, 100), b"");
+    size_to(300);
+    assert_eq!(read(&vfs, file, 0, 1000), [0; 300]);
+    write(&vfs, file, 100, &[2; 10]);
+    let known = [vec![0; 100], vec![2; 10], vec![0; 190]].concat();
+    assert_eq!(read(&vfs, file, 0, 1000), known);
+    for _ in 0..50 {
+        size_to(0);
+        size_to(300);
+        write(&vfs, file, 100, &[2; 10]);
+    }
+    // Sizes are told once a second.
+    let (calls, most) = (
+        cluster.coordinator.calls() - before,
+        2 + begun.elapsed().as_secs() * 2,
+    );
+    assert!(calls <= most, "{calls} calls, at most {most} are needed");
+    let found = |offset, whence| vfs.lseek(&root(), file.0, file.1, offset, whence);
+    assert_eq!(found(0, libc::SEEK_DATA), Ok(100));
+    let late = cluster.mount();
+    let seen = open(&late, "file", libc::O_RDONLY);
+    assert_eq!(read(&late, seen, 0, 1000), known);
+    assert_eq!(size_to(0).size, 0);
+    assert_eq!(size(&late, seen), 0);
+    assert_eq!(found(0, libc::SEEK_HOLE), Err(dfs_core::error::FsError::NoData));
+}
+
+#[test]
 fn large_files_survive_and_are_read_ahead() {
     let cluster = Cluster::start();
     let vfs = cluster.mount();

@@ -270,7 +270,7 @@ impl Caches {
                 }
                 if let Some(size) = changes.size {
                     self.budget.give_back(state.content.dirty.truncate(size));
-                    state.extents.map.cut(size, u64::MAX);
+                    state.cut(size);
                 }
             }),
             (Op::SetXattr { ino, name, value, .. }, Reply::Done) => self.with(*ino, |state| {
@@ -302,7 +302,7 @@ impl Caches {
         match (op, reply) {
             (Op::GetExtents { ino, offset, len }, Reply::Extents { extents, next }) => {
                 self.with(*ino, |state| {
-                    if state.lease > LeaseMode::None {
+                    if state.lease > LeaseMode::None && !state.is_cut(confirmed) {
                         state.trim_extents();
                         extents
                             .iter()

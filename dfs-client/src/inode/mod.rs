@@ -100,6 +100,10 @@ pub(crate) struct State {
     pub born_here: u64,
     /// The newest change of its own attributes, in the same way.
     pub attrs_here: u64,
+    /// The newest change of its size, in the same way.
+    pub size_here: u64,
+    /// The newest change that took all content, in the same way.
+    pub cut_here: u64,
     /// The newest change that gave it a name which may have been another file's.
     pub named_here: u64,
     /// Calls under way in which the coordinator changes it: nothing is changed here meanwhile.
@@ -168,6 +172,11 @@ impl State {
         self.changed_here > confirmed
     }
 
+    /// Whether the content that the coordinator tells of may be what was taken here since.
+    pub fn is_cut(&self, confirmed: u64) -> bool {
+        self.cut_here > confirmed
+    }
+
     /// The newest change made here that must not be told after what was written.
     pub fn content_needs(&self) -> u64 {
         self.born_here.max(self.content.after)
@@ -187,8 +196,16 @@ impl State {
         }
         self.attr = Some(match self.attr {
             Some(own) if self.is_ahead(confirmed) && own.kind == FileKind::File => Attr {
-                size: attr.size,
-                blocks: attr.blocks,
+                size: if self.size_here > confirmed {
+                    own.size
+                } else {
+                    attr.size
+                },
+                blocks: if self.is_cut(confirmed) {
+                    own.blocks
+                } else {
+                    attr.blocks
+                },
                 content_epoch: attr.content_epoch,
                 mtime: own.mtime.max(self.content.mtime),
                 ..own
@@ -285,6 +302,14 @@ impl State {
     pub fn forget_xattrs(&mut self) {
         self.xattrs.clear();
         self.xattr_names = None;
+    }
+
+    /// Nothing is in chunks from `size` on.
+    pub fn cut(&mut self, size: u64) {
+        self.extents.map.cut(size, u64::MAX);
+        if self.lease > LeaseMode::None {
+            self.extents.known.insert(size, u64::MAX);
+        }
     }
 
     pub fn trim_extents(&mut self) {

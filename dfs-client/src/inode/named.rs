@@ -9,6 +9,8 @@ pub(crate) enum Needs {
     Births(Vec<Ino>),
     /// What content that was written to these came after.
     Content(Vec<Ino>),
+    /// Where the content of these ends.
+    Sizes(Vec<Ino>),
     /// All that was done to these.
     Changes(Vec<Ino>),
     /// All that was done: it meets inodes that it does not name.
@@ -22,9 +24,9 @@ pub(crate) fn needs(op: &Op) -> Needs {
         | Op::ReadLink { ino }
         | Op::GetXattr { ino, .. }
         | Op::ListXattr { ino }
-        | Op::GetExtents { ino, .. }
         | Op::Acquire { ino, .. }
         | Op::GetQuota { ino } => Needs::Births(vec![*ino]),
+        Op::GetExtents { ino, .. } => Needs::Sizes(vec![*ino]),
         // Content may come before a name, never after it.
         Op::Commit(commit) => Needs::Content(commit.files.iter().map(|file| file.ino).collect()),
         Op::Lookup { parent, .. } | Op::MakeTemp { parent, .. } => Needs::Changes(vec![*parent]),

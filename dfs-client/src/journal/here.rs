@@ -10,7 +10,7 @@ use dfs_core::keys::{self, Key};
 use dfs_core::namespace;
 use dfs_core::op::{Op, Reply, Step};
 use dfs_core::rows::InodeRow;
-use dfs_core::types::{Attr, FileKind, LeaseMode, VolumeUsage};
+use dfs_core::types::{FileKind, LeaseMode, VolumeUsage};
 use dfs_core::view::{Context, Execution, NoOpens};
 use std::time::Instant;
 
@@ -53,7 +53,7 @@ impl Caches {
             opens: &NoOpens,
         };
         let execution = namespace::execute(&view, &context, op).ok()?;
-        if !self.holds_all(&execution) {
+        if !self.holds_all(&execution) || !self.may_resize(op) {
             return None;
         }
         let reply = match &execution.result {
@@ -123,6 +123,21 @@ impl Caches {
                 .all(|ino| held(*ino, LeaseMode::Exclusive))
     }
 
+    /// Whether it is known here what a new size leaves of the content: nothing, or all. While something is on its way to
+    /// its commit it could come back.
+    fn may_resize(&self, op: &Op) -> bool {
+        let Op::SetAttr { ino, changes } = op else {
+            return true;
+        };
+        let Some(size) = changes.size else { return true };
+        self.table.find(*ino).is_some_and(|inode| {
+            let state = inode.state.lock();
+            let content = &state.content;
+            let quiet = content.hold > 0 && content.flights.is_empty() && content.error.is_none();
+            quiet && (size == 0 || state.attr.is_some_and(|attr| size >= attr.size))
+        })
+    }
+
     fn apply_here(&self, op: &Op, reply: &Reply, execution: &Execution, made: Option<Ino>, place: u64) {
         let mut touched = Vec::new();
         for (key, value) in &execution.effects.rows {
@@ -138,10 +153,13 @@ impl Caches {
             state.set_lease(LeaseMode::Exclusive);
             state.complete = true;
         }
-        for attr in &touched {
+        for attr in &mut touched {
             self.with(attr.ino, |state| {
-                let blocks = state.attr.map_or(0, |own| own.blocks);
-                state.attr = Some(Attr { blocks, ..*attr });
+                attr.blocks = match state.attr {
+                    Some(own) if attr.kind != FileKind::File || attr.size > 0 => own.blocks,
+                    _ => 0,
+                };
+                state.attr = Some(*attr);
             });
         }
         if let (Op::Make(make), Reply::Entry { attr, .. }) = (op, reply)
@@ -151,14 +169,28 @@ impl Caches {
         }
         let was_touched = |ino: Ino| touched.iter().any(|attr| attr.ino == ino);
         self.succeeded(op, reply, &was_touched, u64::MAX);
+        // What the reply says of blocks is not known where it was made.
+        for attr in &touched {
+            self.with(attr.ino, |state| {
+                if let Some(own) = &mut state.attr {
+                    own.blocks = attr.blocks;
+                }
+            });
+        }
         for ino in execution.writes.iter().copied().chain(made) {
             self.with(ino, |state| state.changed_here = place);
         }
         if let Some(ino) = made {
             self.with(ino, |state| state.born_here = place);
         }
-        if let Op::SetAttr { ino, .. } = op {
-            self.with(*ino, |state| state.attrs_here = place);
+        if let Op::SetAttr { ino, changes } = op {
+            self.with(*ino, |state| {
+                state.attrs_here = place;
+                if let Some(size) = changes.size {
+                    state.size_here = place;
+                    state.cut_here = if size == 0 { place } else { state.cut_here };
+                }
+            });
         }
     }
 }

@@ -213,6 +213,7 @@ impl Caches {
         let confirmed = self.journal.confirmed();
         let place = match needs {
             Needs::Births(inos) => newest(inos, |state| state.born_here),
+            Needs::Sizes(inos) => newest(inos, |state| state.born_here.max(state.size_here)),
             Needs::Changes(inos) => newest(inos, |state| state.changed_here),
             Needs::Content(inos) => newest(inos, State::content_needs),
             Needs::Everything => self.journal.last(),

@@ -100,6 +100,9 @@ impl Vfs {
         if changes.size.is_some_and(|size| size > SIZE_MAX) {
             return Err(FsError::FileTooLarge);
         }
+        if let Some(attr) = self.set_size_here(inode, changes, patience)? {
+            return Ok(attr);
+        }
         // While something is held nothing is saved.
         let (changed, stuck) = {
             let state = inode.state.lock();
@@ -127,6 +130,36 @@ impl Vfs {
         let _changing = self.caches.journal.leave_to_others(&[inode]);
         let _busy = crate::inode::apply::Busy::new(inode.clone());
         attr_of(self.session.call_built(op, patience)?)
+    }
+
+    /// Sets the size by itself where it holds the file alone. On a full volume the coordinator is told at once: others wait
+    /// for the room.
+    fn set_size_here(
+        &self,
+        inode: &Arc<Inode>,
+        changes: AttrChanges,
+        patience: Patience<'_>,
+    ) -> FsResult<Option<Attr>> {
+        let alone = {
+            let state = inode.state.lock();
+            self.holds(&state, LeaseMode::Exclusive) && state.content.error.is_none()
+        };
+        if !alone || !self.session.writes_back() || self.data.is_full() {
+            return Ok(None);
+        }
+        let _hold = Hold::new(inode);
+        self.data.wait_for_flights(inode, patience)?;
+        let op = Op::SetAttr {
+            ino: inode.ino,
+            changes,
+        };
+        let Some(result) = self.change_here(&op) else {
+            return Ok(None);
+        };
+        let attr = attr_of(result?)?;
+        let mut state = inode.state.lock();
+        state.content.mtime = attr.mtime;
+        Ok(Some(state.attr().unwrap_or(attr)))
     }
 }
 

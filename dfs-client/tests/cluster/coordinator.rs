@@ -140,6 +140,7 @@ impl Coordinator {
             message: Some(To::Welcome(welcome)),
         }));
         volume.streams.insert(session, stream.clone());
+        volume.beat(session, 0);
         Some(session)
     }
 
@@ -168,7 +169,7 @@ impl Coordinator {
                 volume.acknowledged(session, ino, mode, open, number);
             }
             From::Heartbeat(beat) => {
-                volume.send(session, To::Heartbeat(beat));
+                volume.beat(session, beat.number);
             }
             From::Goodbye(_) => {
                 volume.streams.remove(&session);
@@ -195,6 +196,15 @@ impl Volume {
                 message: Some(message),
             }));
         }
+    }
+
+    fn beat(&mut self, session: SessionId, number: u64) {
+        let beat = v1::Heartbeat {
+            number,
+            time: Some(now().into()),
+            ..v1::Heartbeat::default()
+        };
+        self.send(session, To::Heartbeat(beat));
     }
 
     fn reply(&mut self, session: SessionId, reply: v1::Reply) {
@@ -296,6 +306,9 @@ impl Volume {
         {
             self.next_ino += 1;
         }
+        if let Ok(Reply::InoRange { first, count }) = execution.result {
+            self.next_ino = first.0 + u64::from(count);
+        }
         let mut reply = v1::Reply {
             op_id: number,
             ..v1::Reply::default()
@@ -305,6 +318,7 @@ impl Volume {
             for (key, value) in &execution.effects.rows {
                 if let (Some(keys::Key::Inode(ino)), Some(value)) = (keys::parse(key), value)
                     && self.leases.mode(session, ino) > LeaseMode::None
+                    && is_news(op, ino)
                 {
                     let attr: Attr = InodeRow::decode(key, value).unwrap().attr(ino);
                     reply.touched.push(attr.into());
@@ -351,6 +365,9 @@ impl Volume {
             }
             let wanted = match op {
                 Op::Acquire { mode, .. } => *mode,
+                Op::Ship(shipment) if shipment.steps.iter().any(|step| step.ino == ino) => {
+                    LeaseMode::Exclusive
+                }
                 _ if made == Some(ino) => LeaseMode::Exclusive,
                 _ => LeaseMode::Shared,
             };
@@ -400,6 +417,13 @@ impl Metadata for Coordinator {
         });
         Ok(Response::new(UnboundedReceiverStream::new(receiver)))
     }
+}
+
+/// Of what a session did by itself it hears about content only.
+fn is_news(op: &Op, ino: Ino) -> bool {
+    let Op::Ship(shipment) = op else { return true };
+    let mut filled = shipment.commit.iter().flat_map(|commit| &commit.files);
+    filled.any(|file| file.ino == ino)
 }
 
 fn now() -> Timestamp {

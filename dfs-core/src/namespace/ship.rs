@@ -67,10 +67,7 @@ fn take(tx: &mut Tx<'_>, step: &Step, made: &mut BTreeSet<Ino>) -> Outcome<()> {
                 _ => return Err(FsError::Exists.into()),
             };
         }
-        Op::SetAttr { changes, .. } if changes.size.is_none() => {
-            super::run(tx, &step.op)?;
-        }
-        Op::Link { .. } | Op::Unlink(_) | Op::Rmdir { .. } | Op::Rename(_) => {
+        Op::SetAttr { .. } | Op::Link { .. } | Op::Unlink(_) | Op::Rmdir { .. } | Op::Rename(_) => {
             super::run(tx, &step.op)?;
         }
         _ => return Err(FsError::Invalid.into()),

@@ -16,7 +16,7 @@ const NAMES: [&[u8]; 4] = [b"a", b"b", b"c", b"d"];
 
 /// A change by small numbers, which pick among the inodes there are.
 fn change() -> impl Strategy<Value = (u8, usize, usize, usize, usize)> {
-    (0..10u8, 0..8usize, 0..4usize, 0..8usize, 0..4usize)
+    (0..12u8, 0..8usize, 0..4usize, 0..8usize, 0..4usize)
 }
 
 fn op(world: &World, (kind, dir, name, other, new_name): (u8, usize, usize, usize, usize)) -> Op {
@@ -70,10 +70,17 @@ fn op(world: &World, (kind, dir, name, other, new_name): (u8, usize, usize, usiz
             parent: dir,
             name,
         },
-        _ => Op::SetAttr {
+        9 => Op::SetAttr {
             ino: other,
             changes: AttrChanges {
                 mode: Some(0o600),
+                ..AttrChanges::default()
+            },
+        },
+        _ => Op::SetAttr {
+            ino: other,
+            changes: AttrChanges {
+                size: Some(1000 * (kind as u64 - 10)),
                 ..AttrChanges::default()
             },
         },

@@ -7,6 +7,7 @@ use integration::{Cluster, Mount, Room, patience};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::Duration;
 
 const WRITES: u64 = 40;
@@ -165,4 +166,59 @@ fn what_was_just_written_is_read_without_the_datanodes() {
         assert!(read(&format!("f{n}"), 3000) == content[n * 4096..][..3000]);
     }
     assert_eq!(gets(), before);
+}
+
+const REWRITTEN: usize = 60;
+
+/// As `> file` does, then a write: how many calls of the coordinator that is for all files.
+fn rewrite(scene: &Scene, round: u8) -> f64 {
+    let calls =
+        || Figures::of(scene.cluster.coordinator.metrics).sum("dfs_coordinator_call_seconds_count", "");
+    let before = calls();
+    for n in 0..REWRITTEN {
+        std::fs::write(scene.join(&format!("f{n}")), [round; 100]).unwrap();
+    }
+    calls() - before
+}
+
+fn assert_rewritten(dir: &Path, round: u8) {
+    for n in 0..REWRITTEN {
+        assert_eq!(
+            std::fs::read(dir.join(format!("f{n}"))).unwrap(),
+            [round; 100],
+            "f{n}"
+        );
+    }
+}
+
+// S63
+#[test]
+fn writing_a_file_anew_costs_one_call_and_none_where_it_is_held_alone() {
+    let mut scene = Scene::with("allow_other,nowsync");
+    for n in 0..REWRITTEN {
+        std::fs::write(scene.join(&format!("f{n}")), [1; 70_000]).unwrap();
+    }
+    for (number, options) in ["allow_other", "allow_other,nowsync"].into_iter().enumerate() {
+        scene.mount.unmount();
+        scene.mount = Mount::with(
+            &scene.cluster,
+            scene.room.path(),
+            &format!("mnt-{number}"),
+            "",
+            options,
+        );
+        assert_eq!(std::fs::read_dir(scene.path()).unwrap().count(), REWRITTEN);
+        let (round, limit) = (10 + number as u8, REWRITTEN as f64 + SLACK);
+        let first = rewrite(&scene, round);
+        assert!(first <= limit, "{options}: {first} calls for {REWRITTEN} files");
+    }
+    let second = rewrite(&scene, 12);
+    assert!(second <= SLACK, "{second} calls for {REWRITTEN} files held alone");
+    let other = Mount::new(&scene.cluster, scene.room.path(), "other");
+    assert_rewritten(other.path(), 12);
+    rewrite(&scene, 13);
+    File::open(scene.join("f0")).unwrap().sync_all().unwrap();
+    scene.mount.kill();
+    assert_eq!(std::fs::read(other.join("f0")).unwrap(), [13; 100]);
+    scene.cluster.assert_clean();
 }

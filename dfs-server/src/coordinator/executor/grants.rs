@@ -27,7 +27,7 @@ impl Executor {
                 self.leases.set(session, *ino, LeaseMode::None, false);
             } else {
                 let changes = execution.writes.contains(ino) || self.may_take(op);
-                let alone = changes && self.may_write_back(session, op, *ino);
+                let alone = changes && self.may_go_on_alone(session, op, *ino);
                 let wanted = match alone {
                     true => LeaseMode::Exclusive,
                     false => wanted(op, reply, *ino),
@@ -64,8 +64,8 @@ impl Executor {
     }
 
     /// Whether a session that has changed the inode's names or attributes is to go on by itself: not while others
-    /// keep asking for it.
-    fn may_write_back(&self, session: SessionId, op: &Op, ino: Ino) -> bool {
+    /// keep asking for it. Whoever sets a size writes next.
+    fn may_go_on_alone(&self, session: SessionId, op: &Op, ino: Ino) -> bool {
         let names = matches!(
             op,
             Op::Make(_)
@@ -76,7 +76,8 @@ impl Executor {
                 | Op::SetAttr { .. }
                 | Op::ReadDir { alone: true, .. }
         );
-        let able = self.sessions.get(&session).is_some_and(|own| own.writes_back);
+        let resizes = matches!(op, Op::SetAttr { changes, .. } if changes.size.is_some());
+        let able = resizes || self.sessions.get(&session).is_some_and(|own| own.writes_back);
         let contended = self.contended.get(&ino);
         names && able && contended.is_none_or(|until| self.now.monotonic >= *until)
     }
