@@ -4,7 +4,9 @@
 mod cluster;
 mod space;
 
-pub use cluster::{Former, Joining, NodeRow, NodeState, PLANS_KEPT, PlanKind, PlanRow, PlanState, SetRow};
+pub use cluster::{
+    Former, Joined, Joining, NodeRow, NodeState, PLANS_KEPT, PlanKind, PlanRow, PlanState, SetRow,
+};
 pub use space::{Origin, QuotaRow, QuotaState, ReservedRow, SettingRow, TrashRow, WalkRow};
 
 use crate::error::FsResult;

@@ -63,7 +63,7 @@ fn lacking(tx: &Tx<'_>, chunk: &NewChunk) -> Outcome<BTreeSet<NodeId>> {
     };
     let lacks = |node: &NodeId| match chunk.on_disk.as_slice() {
         [] => chunk.missing.contains(node) || set.is_joining(*node),
-        stored => !stored.contains(node),
+        stored => !stored.contains(node) || set.is_before(*node, chunk.id.seq),
     };
     let nodes: BTreeSet<NodeId> = set.members.iter().copied().filter(lacks).collect();
     if nodes.len() >= set.members.len() {

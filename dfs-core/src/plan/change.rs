@@ -2,7 +2,7 @@
 //! repeated after a crash. The coordinator's executor applies them to its rows.
 
 use crate::ids::NodeId;
-use crate::rows::{Former, Joining, SetRow};
+use crate::rows::{Former, Joined, Joining, SetRow};
 use crate::types::Timestamp;
 
 /// Why a change does not fit the set as it is now.
@@ -64,6 +64,8 @@ impl SetRow {
         if let Some(leaves) = joining.replaces {
             self.expel(leaves, now);
         }
+        let until = joining.until;
+        self.joined.push(Joined { node, until });
         self.epoch += 1;
         Ok(joining)
     }
@@ -90,6 +92,7 @@ impl SetRow {
 
     fn expel(&mut self, node: NodeId, since: Timestamp) {
         self.members.retain(|member| *member != node);
+        self.joined.retain(|joined| joined.node != node);
         self.former.retain(|former| former.node != node);
         self.former.push(Former { node, since });
     }

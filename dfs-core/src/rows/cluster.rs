@@ -1,5 +1,5 @@
-//! Rows of the datanodes, their replica sets and the plans that move copies. Written in their second version;
-//! the first, which knew no change of members, is still read.
+//! Rows of the datanodes, their replica sets and the plans that move copies. The first version of node
+//! and set rows, which knew no change of members, is still read, and the second of sets.
 
 use super::{Row, decode_body, encode_row, split_version, unknown_version};
 use crate::ids::NodeId;
@@ -7,8 +7,9 @@ use crate::types::Timestamp;
 use crate::view::ViewError;
 use serde::{Deserialize, Serialize};
 
-/// The version of node and set rows that this code writes.
-const VERSION: u8 = 2;
+/// The versions of node and set rows that this code writes.
+const NODE_VERSION: u8 = 2;
+const SET_VERSION: u8 = 3;
 /// Plans whose rows are kept, the newest ones: what an operator looks back at.
 pub const PLANS_KEPT: usize = 32;
 
@@ -55,6 +56,8 @@ pub struct SetRow {
     pub joining: Vec<Joining>,
     /// Members of before that may still have copies; these are deleted after the usual delay.
     pub former: Vec<Former>,
+    /// Full members that were filled in a move.
+    pub joined: Vec<Joined>,
 }
 
 /// A member that is being filled.
@@ -78,10 +81,26 @@ pub struct Former {
     pub since: Timestamp,
 }
 
+/// A member that is there since a move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    pub node: NodeId,
+    /// Chunks below this number were given out before.
+    pub until: u64,
+}
+
 #[derive(Deserialize)]
 struct SetRow1 {
     epoch: u64,
     members: Vec<NodeId>,
+}
+
+#[derive(Deserialize)]
+struct SetRow2 {
+    epoch: u64,
+    members: Vec<NodeId>,
+    joining: Vec<Joining>,
+    former: Vec<Former>,
 }
 
 impl SetRow {
@@ -96,6 +115,14 @@ impl SetRow {
 
     pub fn is_joining(&self, node: NodeId) -> bool {
         self.joining.iter().any(|joining| joining.node == node)
+    }
+
+    /// Whether a chunk's number was given out before the member joined: what was written to the node then may be from an
+    /// earlier membership, and was deleted since.
+    pub fn is_before(&self, node: NodeId, seq: u64) -> bool {
+        let joining = self.joining.iter().map(|joining| (joining.node, joining.until));
+        let mut since = joining.chain(self.joined.iter().map(|joined| (joined.node, joined.until)));
+        since.any(|(member, until)| member == node && seq < until)
     }
 
     pub fn is_leaving(&self, node: NodeId) -> bool {
@@ -163,13 +190,13 @@ pub struct PlanRow {
 impl NodeRow {
     /// Version byte and content.
     pub fn encode(&self) -> Vec<u8> {
-        encode_row(VERSION, self)
+        encode_row(NODE_VERSION, self)
     }
 
     /// The row in `bytes`; `key` is for the error's text.
     pub fn decode(key: &[u8], bytes: &[u8]) -> Result<NodeRow, ViewError> {
         match split_version(key, bytes)? {
-            (VERSION, body) => decode_body(key, body),
+            (NODE_VERSION, body) => decode_body(key, body),
             (1, body) => decode_body(key, body).map(|row: NodeRow1| NodeRow {
                 uuid: row.uuid,
                 address: row.address,
@@ -185,13 +212,20 @@ impl NodeRow {
 impl SetRow {
     /// Version byte and content.
     pub fn encode(&self) -> Vec<u8> {
-        encode_row(VERSION, self)
+        encode_row(SET_VERSION, self)
     }
 
     /// The row in `bytes`; `key` is for the error's text.
     pub fn decode(key: &[u8], bytes: &[u8]) -> Result<SetRow, ViewError> {
         match split_version(key, bytes)? {
-            (VERSION, body) => decode_body(key, body),
+            (SET_VERSION, body) => decode_body(key, body),
+            (2, body) => decode_body(key, body).map(|row: SetRow2| SetRow {
+                epoch: row.epoch,
+                members: row.members,
+                joining: row.joining,
+                former: row.former,
+                joined: Vec::new(),
+            }),
             (1, body) => decode_body(key, body).map(|row: SetRow1| SetRow {
                 epoch: row.epoch,
                 members: row.members,

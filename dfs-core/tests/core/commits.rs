@@ -324,6 +324,41 @@ fn missing_copies_are_remembered_until_found() {
     assert_eq!(set(&mut w, 2, true), 0, "nothing to repair any more");
 }
 
+/// A writer held up for long names who had the chunk when it was written; what a node had before it left is deleted.
+#[test]
+fn a_member_that_left_and_came_back_after_the_write_lacks_the_chunk() {
+    const BACK: NodeId = NodeId(3);
+    let now = Timestamp::default();
+    let mut w = World::new();
+    let f = w.file(ROOT, "f");
+    let mut set = SetRow::new(vec![NodeId(1), NodeId(2), BACK]);
+    set.begin_move(BACK, NodeId(4), 0, 1).expect("fits");
+    set.finish(NodeId(4), now).expect("joins");
+    assert!(set.forget(BACK));
+    set.begin_move(NodeId(4), BACK, 1 << 20, 2).expect("fits");
+    for _ in 0..2 {
+        let id = w.chunk_id();
+        w.view.rows.insert(keys::set(id.set), set.encode());
+        let extent = Extent {
+            offset: 0,
+            len: 10,
+            chunk: id,
+            chunk_offset: 0,
+        };
+        let written = NewChunk {
+            on_disk: vec![NodeId(1), NodeId(2), BACK],
+            ..chunk(id, 10)
+        };
+        w.run(&commit(vec![written], f, vec![extent])).expect("good");
+        assert!(w.view.rows.contains_key(&keys::missing(id, BACK)));
+        assert!(!w.view.rows.contains_key(&keys::missing(id, NodeId(1))));
+        // While it joins, and as a full member.
+        let _ = set.finish(BACK, now);
+    }
+    assert!(set.is_before(BACK, 5) && !set.is_before(BACK, 1 << 20));
+    w.check();
+}
+
 #[test]
 fn members_that_joined_after_the_write_lack_the_chunk() {
     let mut w = World::new();

@@ -365,24 +365,33 @@ fn rows_of_the_cluster_have_these_bytes() {
         Ok(set),
         "the first version"
     );
-    row(
-        SetRow {
-            epoch: 3,
-            members,
-            joining: vec![Joining {
-                node: NodeId(2),
-                replaces: Some(NodeId(1)),
-                next: 5,
-                until: 6,
-                plan: 7,
-            }],
-            former: vec![Former {
-                node: NodeId(4),
-                since: Timestamp { secs: 1, nanos: 2 },
-            }],
-        },
-        "02030201020102010105060701040202",
+    let moving = SetRow {
+        epoch: 3,
+        members,
+        joining: vec![Joining {
+            node: NodeId(2),
+            replaces: Some(NodeId(1)),
+            next: 5,
+            until: 6,
+            plan: 7,
+        }],
+        former: vec![Former {
+            node: NodeId(4),
+            since: Timestamp { secs: 1, nanos: 2 },
+        }],
+        joined: Vec::new(),
+    };
+    let second = "030201020102010105060701040202";
+    assert_eq!(
+        SetRow::decode(&[], &unhex(&format!("02{second}"))),
+        Ok(moving.clone()),
+        "the second version"
     );
+    let joined = vec![Joined {
+        node: NodeId(1),
+        until: 4,
+    }];
+    row(SetRow { joined, ..moving }, &format!("03{second}010104"));
     row(
         PlanRow {
             kind: PlanKind::Drain,
