@@ -7,6 +7,7 @@ use super::{Executor, Fault};
 use crate::coordinator::limits::NODES_WAIT;
 use dfs_core::error::FsError;
 use dfs_core::ids::{Ino, SessionId};
+use dfs_core::lease::Conflict;
 use dfs_core::namespace;
 use dfs_core::op::{Op, Reply};
 use dfs_core::types::LeaseMode;
@@ -79,6 +80,12 @@ impl Executor {
         if asks_too_much(&mut pending.op) {
             return self.attempt(pending);
         }
+        self.park_behind(pending, conflicts);
+        Ok(())
+    }
+
+    /// It waits until the leases in its way are given back.
+    fn park_behind(&mut self, mut pending: Pending, conflicts: Vec<Conflict>) {
         pending.outstanding.clear();
         for conflict in conflicts {
             pending.wanted.insert(conflict.ino);
@@ -86,7 +93,6 @@ impl Executor {
             self.recall(conflict.session, conflict.ino, conflict.keep, true);
         }
         self.parked.park(pending);
-        Ok(())
     }
 
     /// It was done in the belief that nobody could come between: it takes effect at once or never.
