@@ -41,6 +41,11 @@ impl Handle {
         self.flags & libc::O_ACCMODE != libc::O_RDONLY
     }
 
+    /// Whether something was lost since it was opened that it has not reported.
+    pub fn owes_report(&self, content: &Content) -> bool {
+        self.losses.load(Ordering::Relaxed) != content.losses
+    }
+
     /// Reports each loss since it was opened once.
     pub fn check_losses(&self, content: &mut Content) -> FsResult<()> {
         if self.losses.swap(content.losses, Ordering::Relaxed) == content.losses {
