@@ -13,6 +13,9 @@ pub struct Grace {
     pub until: Instant,
     /// Sessions that have not come back.
     pub absent: BTreeSet<SessionId>,
+    /// Those among them that came back and may have lost a lock: they were told that they have ended, and may not have heard
+    /// it. What they believe to have stays theirs as long as they may trust it.
+    pub refused: BTreeSet<SessionId>,
     pub parked: Vec<Pending>,
     pub locks: Vec<(SessionId, u64, Lock, LockAction)>,
 }
@@ -38,6 +41,17 @@ impl Executor {
         }
     }
 
+    /// Ends a session that believes to have a lock which another was given.
+    pub(super) fn end_refused(&mut self, session: SessionId) -> Result<(), Fault> {
+        match &mut self.grace {
+            Some(grace) if grace.absent.contains(&session) => {
+                grace.refused.insert(session);
+                Ok(())
+            }
+            _ => self.end_session(session),
+        }
+    }
+
     /// Ends the grace period when its time has passed or nobody is absent, and does what waited.
     pub(super) fn end_grace(&mut self, now: Instant) -> Result<(), Fault> {
         let over = self
@@ -55,6 +69,9 @@ impl Executor {
             waited = grace.parked.len(),
             "the grace period is over"
         );
+        for session in grace.refused {
+            self.end_session(session)?;
+        }
         for session in grace.absent {
             self.lapse(session)?;
         }

@@ -3,6 +3,7 @@
 
 use super::deliver::refuse_stream;
 use super::event::Greeting;
+use super::grace::Grace;
 use super::lapse::Lapse;
 use super::rules::Rule;
 use super::session::{Outgoing, Session, Stream};
@@ -58,7 +59,7 @@ impl Executor {
                 Reason::SessionEnded,
                 "a lock of this session was given to another while it was away; begin a new one",
             );
-            return self.end_session(id);
+            return self.end_refused(id);
         }
         tracing::info!(session = %id, resumed = known, leases = greeting.leases.len(), "a client is connected");
         self.settle(id)?;
@@ -69,7 +70,8 @@ impl Executor {
         if self.stopping {
             return Some((Reason::Shutdown, "the coordinator stops"));
         }
-        if greeting.resume && !known {
+        let refused = |grace: &Grace| grace.refused.contains(&greeting.session);
+        if greeting.resume && (!known || self.grace.as_ref().is_some_and(refused)) {
             return Some((Reason::SessionEnded, "the session has ended; begin a new one"));
         }
         let newest = self.sessions.get(&greeting.session).map_or(0, |own| own.ordinal);

@@ -26,6 +26,7 @@ impl Executor {
             self.grace = Some(Grace {
                 until: now + self.settings.lease_term,
                 absent: self.sessions.keys().copied().collect(),
+                refused: Default::default(),
                 parked: Vec::new(),
                 locks: Vec::new(),
             });

@@ -99,11 +99,12 @@ fn a_seed_reproduces_everything() {
 /// former member that could not come back because it kept a copy that a dead member lacked (1288), a
 /// plan for a node that had come back (2418), model clients that went on with inodes which they no longer held (4047, 4633), a client
 /// that was shown to be of before while others were told of its own change (4364), a commit that
-/// counted on what a member had had before it left and came back (3668).
+/// counted on what a member had had before it left and came back (3668), a lock
+/// given away while its holder had not heard that its session was over (7483).
 #[test]
 fn seeds_that_found_something_hold() {
     for seed in [
-        148, 276, 398, 477, 660, 1288, 1351, 1496, 2418, 2966, 3668, 4047, 4364, 4633, 5067, 6211,
+        148, 276, 398, 477, 660, 1288, 1351, 1496, 2418, 2966, 3668, 4047, 4364, 4633, 5067, 6211, 7483,
     ] {
         hold(seed);
     }
