@@ -1,4 +1,4 @@
-//! A small disk of its own for a server that is to run full: ext4 on a loop device in the test's mount namespace.
+//! A small disk of its own for a server that is to run full or hang: ext4 on a loop device in the test's mount namespace.
 use crate::{programs, sys};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -66,12 +66,27 @@ impl Disk {
         }
         ballast
     }
+
+    pub fn freeze(&self) -> Frozen<'_> {
+        run(Command::new("fsfreeze").arg("-f").arg(&self.point));
+        Frozen(self)
+    }
 }
 
 fn run(command: &mut Command) {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
+}
+
+/// While this lives the disk takes no write, and its writers hang.
+pub struct Frozen<'a>(&'a Disk);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        // A panic must not hide the one that led here.
+        let _ = Command::new("fsfreeze").arg("-u").arg(&self.0.point).status();
+    }
 }
 
 impl Drop for Disk {

@@ -5,7 +5,7 @@ use integration::disk::Disk;
 use integration::{Cluster, Mount, Room, patience, programs};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -106,32 +106,6 @@ fn another_mounts_lease_is_blamed() {
     );
 }
 
-/// A disk that takes no write until this is dropped.
-struct Frozen(PathBuf);
-
-impl Frozen {
-    fn new(disk: &Disk) -> Self {
-        let frozen = Frozen(disk.path().to_owned());
-        assert!(frozen.run("-f"), "fsfreeze");
-        frozen
-    }
-
-    fn run(&self, flag: &str) -> bool {
-        let mut command = Command::new("fsfreeze");
-        command
-            .arg(flag)
-            .arg(&self.0)
-            .status()
-            .is_ok_and(|status| status.success())
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        self.run("-u");
-    }
-}
-
 #[test]
 fn the_disk_of_the_log_and_those_of_datanodes_are_blamed() {
     let room = Room::new();
@@ -151,7 +125,7 @@ fn the_disk_of_the_log_and_those_of_datanodes_are_blamed() {
     file.sync_all().unwrap();
     let sync = |what: &'static str, disk: &Disk, content: &str| {
         let recording = profile(mount.path());
-        let frozen = Frozen::new(disk);
+        let frozen = disk.freeze();
         let (file, content) = (file.try_clone().unwrap(), content.to_owned());
         let syncing = std::thread::Builder::new().spawn(move || {
             use std::io::Write;

@@ -5,7 +5,6 @@ use integration::{Cluster, Mount, Room, patience};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 const BLOCK: usize = 64 << 10;
@@ -96,32 +95,6 @@ fn a_full_cache_disk_stops_nothing() {
     mount.unmount();
 }
 
-/// A disk that takes no write until this is dropped: writers of it hang.
-struct Frozen<'a>(&'a Disk);
-
-impl<'a> Frozen<'a> {
-    fn new(disk: &'a Disk) -> Self {
-        let frozen = Frozen(disk);
-        assert!(frozen.run("-f"), "fsfreeze");
-        frozen
-    }
-
-    fn run(&self, flag: &str) -> bool {
-        let mut command = Command::new("fsfreeze");
-        command
-            .arg(flag)
-            .arg(self.0.path())
-            .status()
-            .is_ok_and(|status| status.success())
-    }
-}
-
-impl Drop for Frozen<'_> {
-    fn drop(&mut self) {
-        self.run("-u");
-    }
-}
-
 #[test]
 fn a_cache_disk_that_hangs_stops_nothing() {
     let room = Room::new();
@@ -130,7 +103,7 @@ fn a_cache_disk_that_hangs_stops_nothing() {
     let mut mount = Mount::with(&cluster, room.path(), "mnt", "", &options(disk.path()));
     write(&mount, "before", &content());
     let plain = Mount::new(&cluster, room.path(), "plain");
-    let frozen = Frozen::new(&disk);
+    let frozen = disk.freeze();
     write(&plain, "other", &content());
     let (name, other) = (mount.join("during"), mount.join("other"));
     let during = move || {
