@@ -334,6 +334,11 @@ impl State {
         !self.is_held() && (self.declared_open || self.orphan)
     }
 
+    /// Whether its last name is gone, here or, as a lease tells, on another mount: whoever holds it last frees it.
+    pub fn has_no_name(&self) -> bool {
+        self.orphan || self.attr.is_some_and(|attr| attr.nlink == 0)
+    }
+
     /// Nobody refers to the inode and nothing would be lost with it.
     pub fn is_idle(&self, confirmed: u64) -> bool {
         !self.is_held()

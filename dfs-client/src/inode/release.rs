@@ -113,7 +113,7 @@ pub(crate) async fn run(data: Arc<Data>) {
 async fn save(data: &Arc<Data>, inodes: &[Arc<Inode>]) {
     let unsaved = |inode: &&Arc<Inode>| {
         let state = inode.state.lock();
-        state.orphan && !state.is_held() && !state.content.is_clean()
+        state.has_no_name() && !state.is_held() && !state.content.is_clean()
     };
     let unsaved: Vec<Arc<Inode>> = inodes.iter().filter(unsaved).cloned().collect();
     if unsaved.is_empty() {
@@ -195,13 +195,14 @@ fn withdraw(session: &Session, inode: &Inode) {
     });
 }
 
-/// The end of an orphan here; whether the inode is still not held.
+/// The end of an inode without a name here, whose lease goes with it at the coordinator; whether it is still not held.
 fn let_go(caches: &Caches, inode: &Inode) -> bool {
     let mut state = inode.state.lock();
     if state.is_held() {
         return false;
     }
-    if std::mem::take(&mut state.orphan) {
+    if state.has_no_name() {
+        state.orphan = false;
         caches.budget.give_back(state.content.discard());
         state.set_lease(LeaseMode::None);
     }

@@ -245,8 +245,8 @@ impl Journal {
     }
 
     /// The next shipment of what waits up to `place`. Called at its place in the session's order. What was removed and
-    /// `let_go` since need not be kept for us any more.
-    fn next(&self, place: u64, let_go: impl Fn(Ino) -> bool) -> Option<Ship> {
+    /// `let_go` since, with its removal as the last change of it, need not be kept for us any more.
+    fn next(&self, place: u64, let_go: impl Fn(Ino, u64) -> bool) -> Option<Ship> {
         let mut entries = self.entries.lock();
         let within = |entry: &&Entry| entry.place <= place;
         let count = entries
@@ -260,7 +260,7 @@ impl Journal {
         }
         let mut taken: Vec<Entry> = entries.waiting.drain(..count).collect();
         for entry in &mut taken {
-            if entry.removed.is_some_and(&let_go) {
+            if entry.removed.is_some_and(|ino| let_go(ino, entry.place)) {
                 forgo(&mut entry.step.op);
             }
         }

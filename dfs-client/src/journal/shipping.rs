@@ -236,17 +236,22 @@ impl Caches {
     }
 
     fn next_shipment(&self, place: u64) -> Option<Ship> {
-        self.journal.next(place, |ino| self.let_go_before_told(ino))
+        self.journal
+            .next(place, |ino, removed_at| self.let_go_before_told(ino, removed_at))
     }
 
-    /// Whether the removed inode is held no more, neither by the kernel nor with content on its way. Then the coordinator
-    /// frees it with the removal, instead of keeping it until it is released.
-    fn let_go_before_told(&self, ino: Ino) -> bool {
+    /// Whether the inode that was removed at that place is held no more, neither by the kernel nor with content on its way,
+    /// and was not changed since. Then the coordinator frees it with the removal, instead of keeping it until it is released.
+    fn let_go_before_told(&self, ino: Ino, removed_at: u64) -> bool {
         let Some(inode) = self.table.find(ino) else {
             return false;
         };
         let mut state = inode.state.lock();
-        let gone = state.orphan && !state.is_held() && state.recalling == 0 && state.content.is_clean();
+        let gone = state.orphan
+            && state.changed_here == removed_at
+            && !state.is_held()
+            && state.recalling == 0
+            && state.content.is_clean();
         if gone {
             state.orphan = false;
             state.declared_open = false;

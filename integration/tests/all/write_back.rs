@@ -257,6 +257,30 @@ fn a_tree_that_was_listed_is_listed_again_renamed_and_removed_with_few_calls() {
     scene.cluster.assert_clean();
 }
 
+// S63: what was changed after its last name went, and then closed, takes none of the other changes with it.
+#[test]
+fn a_removed_file_that_is_changed_once_more_spoils_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let (scene, second) = scene();
+    warm(&scene);
+    std::fs::create_dir(scene.join("d")).unwrap();
+    for n in 0..8 {
+        let path = scene.join(&format!("d/gone{n}"));
+        let file = File::create(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        match n % 2 {
+            0 => file.set_permissions(std::fs::Permissions::from_mode(0o600)).unwrap(),
+            _ => file.set_len(5000).unwrap(),
+        }
+        drop(file);
+        std::fs::write(scene.join(&format!("d/kept{n}")), "kept").unwrap();
+    }
+    sync(&scene.join("d"));
+    let kept: BTreeSet<String> = (0..8).map(|n| format!("kept{n}")).collect();
+    assert_eq!(names(&second.join("d")), kept);
+    scene.cluster.assert_clean();
+}
+
 // S63
 #[test]
 fn what_one_mount_took_to_remove_it_another_reads_and_keeps() {

@@ -103,6 +103,10 @@ impl Executor {
         let execution = if covered {
             execution
         } else {
+            let held = |ino: &Ino| (ino.0, self.leases.mode(me, *ino));
+            let reads: Vec<_> = execution.reads.iter().map(held).collect();
+            let writes: Vec<_> = execution.writes.iter().map(held).collect();
+            tracing::warn!(session = %me, ?reads, ?writes, "a shipment needs leases that its session does not have");
             failed(FsError::Stale)
         };
         self.finish(pending, execution)
