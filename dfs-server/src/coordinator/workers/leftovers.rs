@@ -1,7 +1,8 @@
 //! Deletes what former members still hold of a set, under the leader's term, once the usual delay is over: by the
 //! monotonic clock, from when this reign first saw that they are former. A copy stays while the chunk lacks so many
 //! others that it may be the best source. It does not stay for one that is missing alone: a dead member lacks it for
-//! ever, and the former one may be the only node that could replace it, once it has left.
+//! ever, and the former one may be the only node that could replace it, once it has left. A node may join anew when the
+//! delay is over once more and nothing was found there: a delete that was late on its way would take the new copies.
 
 use super::copier::Copier;
 use super::datanodes::DELETE_MAX;
@@ -21,7 +22,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(10);
 
 pub type Place = (SetId, NodeId);
-/// When this reign first saw each place that was left, with the time in its row: one who leaves again waits again.
+/// Since when each place that was left is let alone: since this reign first saw it, or last asked to delete there. With
+/// the time in its row: one who leaves again waits again.
 pub type Seen = BTreeMap<(Place, Timestamp), Instant>;
 
 pub async fn run(copier: Arc<Copier>) {
@@ -40,11 +42,12 @@ pub async fn run(copier: Arc<Copier>) {
                 continue;
             }
             match clear(&copier, &status, set, node).await {
-                Ok(true) => drop(copier.order(Order::Forget { set, node }).await),
-                Ok(false) => drop(put_off.insert((set, node), Instant::now() + RETRY)),
+                Ok(Found::Nothing) => drop(copier.order(Order::Forget { set, node }).await),
+                Ok(Found::Copies) => asked(&mut seen, (set, node), Instant::now()),
+                Ok(Found::Unsure) => drop(put_off.insert((set, node), Instant::now() + RETRY)),
                 Err(reason) => {
                     tracing::warn!(set = set.0, %node, reason, "what a former member holds stays for now");
-                    put_off.insert((set, node), Instant::now() + RETRY);
+                    asked(&mut seen, (set, node), Instant::now());
                 }
             }
         }
@@ -67,25 +70,40 @@ pub fn due(status: &Status, seen: &mut Seen, (now, delay): (Instant, Duration)) 
     ready.map(|((place, _), _)| *place).collect()
 }
 
-/// Deletes what is not needed there: whether nothing is left.
-async fn clear(copier: &Copier, status: &Status, set: SetId, node: NodeId) -> Result<bool, String> {
+/// The node was asked to delete there: its delay begins anew.
+pub fn asked(seen: &mut Seen, asked: Place, now: Instant) {
+    for (_, since) in seen.iter_mut().filter(|((place, _), _)| *place == asked) {
+        *since = now;
+    }
+}
+
+/// What a look at a former member found.
+enum Found {
+    Nothing,
+    Copies,
+    /// It could not be looked.
+    Unsure,
+}
+
+/// Deletes what is not needed there.
+async fn clear(copier: &Copier, status: &Status, set: SetId, node: NodeId) -> Result<Found, String> {
     let Some(figures) = status.nodes.get(&node) else {
-        return Ok(false);
+        return Ok(Found::Unsure);
     };
     if !copier.caught_up(status).await {
-        return Ok(false);
+        return Ok(Found::Unsure);
     }
     let address = &figures.row.address;
     let mut after = ChunkId { set, seq: 0 };
-    let mut empty = true;
-    let mut deleted = 0;
+    let mut found = Found::Nothing;
+    let (mut kept, mut deleted) = (0, 0);
     loop {
         let held = copier.datanodes.list_of(address, after, DELETE_MAX as u32).await;
         let held = held.map_err(|status| status.to_string())?;
         let Some(last) = held.last().copied() else {
             break;
         };
-        after = last;
+        (after, found) = (last, Found::Copies);
         let count = held.len();
         let living = living(status, set);
         let enough = copier.handle.settings.min_replicas;
@@ -96,11 +114,12 @@ async fn clear(copier: &Copier, status: &Status, set: SetId, node: NodeId) -> Re
         let sure = sure.map_err(|error| error.to_string())?;
         let failures = copier.datanodes.delete(address, &sure).await;
         let failures = failures.map_err(|status| status.to_string())?;
-        empty &= failures.is_empty() && sure.len() == count;
-        deleted += sure.len() - failures.len().min(sure.len());
+        let gone = sure.len() - failures.len().min(sure.len());
+        deleted += gone;
+        kept += count - gone;
     }
-    tracing::info!(set = set.0, %node, deleted, empty, "a former member's copies were deleted");
-    Ok(empty)
+    tracing::info!(set = set.0, %node, deleted, kept, "a former member's copies were looked at");
+    Ok(found)
 }
 
 /// The living nodes that have all of the set that is not noted as missing there.

@@ -31,26 +31,27 @@ impl World {
             return;
         };
         held.retain(|chunk| chunk.set == place.0);
+        if held.is_empty() {
+            let (set, node) = place;
+            self.order(own, Order::Forget { set, node });
+            return;
+        }
         let rows = self.rows_of(own);
-        let count = held.len();
         let status = self.reign(own).and_then(|reign| reign.workers.status.clone());
         let living = status.map(|status| workers::leftovers::living(&status, place.0));
         let living = living.unwrap_or_default();
         let sure = read(workers::leftovers::unneeded(&rows, held, &living, MIN_REPLICAS));
-        let all = sure.len() == count;
-        if sure.is_empty() {
-            return self.leftovers_cleared(own, place, all, Told::Deleted);
-        }
-        let Some(term) = self.reign(own).map(|reign| reign.term) else {
+        let now = self.instant(self.now);
+        let Some(reign) = self.reign(own) else {
             return;
         };
-        let ask = Ask::Delete { term, chunks: sure };
-        self.question(own, place.1, ask, Question::Clear(place, all));
-    }
-
-    pub(super) fn leftovers_cleared(&mut self, own: usize, (set, node): Place, all: bool, told: Told) {
-        if all && matches!(told, Told::Deleted) {
-            self.order(own, Order::Forget { set, node });
+        workers::leftovers::asked(&mut reign.workers.former, place, now);
+        if !sure.is_empty() {
+            let ask = Ask::Delete {
+                term: reign.term,
+                chunks: sure,
+            };
+            self.question(own, place.1, ask, Question::Clear);
         }
     }
 }

@@ -44,9 +44,9 @@ enum Question {
     Has(u64),
     Pull(u64),
     Reread(u64),
-    /// What a former member holds, and whether all of it may go.
+    /// What a former member holds, and that what is not needed of it goes.
     Leftovers(Place),
-    Clear(Place, bool),
+    Clear,
 }
 
 /// What is known beyond the durable rows; it dies with the reign.
@@ -265,7 +265,6 @@ impl World {
             (Question::Reread(copy), told) => self.copy_looked_at(own, copy, told, true),
             (Question::Pull(copy), told) => self.copy_pulled(own, copy, told),
             (Question::Leftovers(place), told) => self.leftovers_listed(own, place, told),
-            (Question::Clear(place, all), told) => self.leftovers_cleared(own, place, all, told),
             _ => {}
         }
     }
