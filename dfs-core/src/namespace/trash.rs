@@ -113,8 +113,11 @@ pub(super) fn empty(tx: &mut Tx<'_>, before: Timestamp, limit: u32) -> Outcome<R
     Ok(Reply::Progress { more })
 }
 
-/// One that came back and was removed again since is not meant.
+/// One that came back and was removed again since is not meant; nor is any when the trash was turned on since.
 pub(super) fn expire(tx: &mut Tx<'_>, inos: &[Ino], age: u64) -> Outcome<Reply> {
+    if age == u64::MAX && tx.keeps_trash()? {
+        return Ok(Reply::Done);
+    }
     for ino in inos {
         if let Some((key, row)) = trashed(tx, *ino)?
             && row.age <= age
@@ -136,11 +139,15 @@ pub(super) fn discard(tx: &mut Tx<'_>, ino: Ino) -> Outcome<Reply> {
 impl Tx<'_> {
     /// Where a removed inode was, when the trash wants to know.
     pub fn origin(&self, (parent, name): (Ino, &[u8])) -> Outcome<Option<Origin>> {
-        let on = self.get::<SettingRow>(&keys::setting(RETENTION))?;
-        Ok(on.filter(|row| row.value > 0).map(|_| Origin {
+        Ok(self.keeps_trash()?.then(|| Origin {
             parent,
             name: name.to_vec(),
         }))
+    }
+
+    fn keeps_trash(&self) -> Outcome<bool> {
+        let retention = self.get::<SettingRow>(&keys::setting(RETENTION))?;
+        Ok(retention.is_some_and(|row| row.value > 0))
     }
 
     /// An inode without links comes to the trash now.

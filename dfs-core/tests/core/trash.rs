@@ -239,3 +239,24 @@ fn what_expires_is_decided_by_the_age_that_leaders_counted() {
     assert_eq!(own(&mut world, expire(200)), Ok(Reply::Done));
     assert_eq!(world.count(prefix::trash()), 0);
 }
+
+// S32
+#[test]
+fn what_was_to_go_with_the_trash_turned_off_stays_when_it_is_on_again() {
+    let mut world = with_trash();
+    let file = world.file(ROOT, "a");
+    world.unlink(ROOT, "a").expect("removed");
+    let all = || Op::ExpireTrash {
+        inos: vec![file],
+        age: u64::MAX,
+    };
+    assert_eq!(own(&mut world, all()), Ok(Reply::Done));
+    assert_eq!(world.count(prefix::trash()), 1);
+    let name = b"trash_retention".to_vec();
+    assert_eq!(
+        own(&mut world, Op::SetSetting { name, value: 0 }),
+        Ok(Reply::Done)
+    );
+    assert_eq!(own(&mut world, all()), Ok(Reply::Done));
+    assert_eq!(world.count(prefix::trash()), 0);
+}

@@ -35,6 +35,7 @@ impl Executor {
             self.forget_answered(session, call.acked_below);
             self.on_call(session, call)?;
         }
+        self.unheard.repeated(session, self.recalls.newest());
         Ok(())
     }
 

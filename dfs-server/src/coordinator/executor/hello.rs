@@ -52,6 +52,7 @@ impl Executor {
         }
         let welcome = self.welcome(known);
         self.send(id, index, Outgoing::Message(welcome));
+        self.note_returned(id);
         if known && !self.reclaim(id, &greeting.leases, &greeting.locks)? {
             // Its processes go on as if they had the lock: only with everything else taken, too, do they learn.
             self.refuse(

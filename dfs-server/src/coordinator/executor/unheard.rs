@@ -1,6 +1,7 @@
 //! Changes whose answer may not have arrived: a session that changes an inode keeps what it holds of it, and shows its
 //! processes the inode of before until it hears the answer. Meanwhile nobody else is shown the inode of after: who asks for
-//! it waits until the session has answered a recall that was sent behind that answer. Lost with the reign.
+//! it waits until the session has answered a recall that was sent behind that answer. Which inodes were changed is lost with the
+//! reign: of a session that comes back with answers outstanding it is assumed of all that it holds.
 
 use super::Executor;
 use dfs_core::ids::{Ino, SessionId};
@@ -16,16 +17,28 @@ struct Change {
     recall: u64,
 }
 
+/// A session that has come back after a failover and may not have heard answers of the reign before.
+struct Returned {
+    /// The newest of its changes that was answered.
+    op_id: u64,
+    /// The newest recall when what it repeats was answered; it repeats before it answers a recall.
+    recall: Option<u64>,
+}
+
 #[derive(Default)]
 pub struct Unheard {
     newest: BTreeMap<Ino, Change>,
     /// What each change wrote, to forget it when its answer is acknowledged.
     wrote: BTreeMap<(SessionId, u64), Vec<Ino>>,
+    returned: BTreeMap<SessionId, Returned>,
 }
 
 impl Unheard {
     /// The session has the answers to all its changes below `op_id`.
     pub fn acknowledged(&mut self, session: SessionId, op_id: u64) {
+        if self.returned.get(&session).is_some_and(|own| own.op_id < op_id) {
+            self.returned.remove(&session);
+        }
         let known = (session, 0)..(session, op_id);
         while let Some((change, inos)) = self.wrote.range(known.clone()).next() {
             let change = *change;
@@ -44,6 +57,23 @@ impl Unheard {
         let heard = |change: &Change| change.session == session && number > change.recall;
         if self.newest.get(&ino).is_some_and(heard) {
             self.newest.remove(&ino);
+        }
+        let all_heard = |own: &Returned| own.recall.is_none_or(|recall| number > recall);
+        if self.returned.get(&session).is_some_and(all_heard) {
+            self.returned.remove(&session);
+        }
+    }
+
+    /// The session is back in this reign; `op_id` is the newest of its changes that was answered and not acknowledged.
+    pub fn returned(&mut self, session: SessionId, op_id: u64) {
+        let recall = None;
+        self.returned.insert(session, Returned { op_id, recall });
+    }
+
+    /// Calls of the session were taken, with all that it repeats; `recall` is the newest of all.
+    pub fn repeated(&mut self, session: SessionId, recall: u64) {
+        if let Some(own) = self.returned.get_mut(&session) {
+            own.recall = Some(recall);
         }
     }
 
@@ -78,17 +108,29 @@ impl Executor {
         }
     }
 
+    /// A session presents itself: what was answered and is not acknowledged it may not have heard.
+    pub(super) fn note_returned(&mut self, session: SessionId) {
+        let own = self.sessions.get(&session);
+        if let Some((op_id, _)) = own.and_then(|own| own.answered.last_key_value()) {
+            self.unheard.returned(session, *op_id);
+        }
+    }
+
     /// Who has to confirm first that it knows of its own change.
     pub(super) fn unheard(&self, me: SessionId, reads: &BTreeSet<Ino>) -> Vec<Conflict> {
-        let changed = reads.iter().filter_map(|ino| {
-            let change = self.unheard.newest.get(ino)?;
-            let shows = change.session != me && self.leases.mode(change.session, *ino) > LeaseMode::None;
-            shows.then_some(Conflict {
-                session: change.session,
-                ino: *ino,
-                keep: LeaseMode::Shared,
-            })
-        });
-        changed.collect()
+        let changed = reads
+            .iter()
+            .filter_map(|ino| Some((self.unheard.newest.get(ino)?.session, *ino)));
+        let returned = self.unheard.returned.keys();
+        let returned = returned.flat_map(|session| reads.iter().map(|ino| (*session, *ino)));
+        let shows =
+            |session: SessionId, ino: Ino| session != me && self.leases.mode(session, ino) > LeaseMode::None;
+        let keep = LeaseMode::Shared;
+        let showing: BTreeSet<Conflict> = changed
+            .chain(returned)
+            .filter(|(session, ino)| shows(*session, *ino))
+            .map(|(session, ino)| Conflict { session, ino, keep })
+            .collect();
+        showing.into_iter().collect()
     }
 }
