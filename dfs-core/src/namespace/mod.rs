@@ -101,7 +101,7 @@ fn run(tx: &mut Tx<'_>, op: &Op) -> Outcome<Reply> {
     }
     match op {
         Op::Lookup { parent, name } => lookup::lookup(tx, *parent, name),
-        Op::GetAttr { ino } => Ok(Reply::Attr(tx.attr(*ino)?)),
+        Op::GetAttr { ino } => Ok(Reply::Attr(removal::reachable(tx, *ino)?)),
         Op::ReadLink { ino } => lookup::read_link(tx, *ino),
         Op::ReadDir {
             ino,
@@ -116,7 +116,7 @@ fn run(tx: &mut Tx<'_>, op: &Op) -> Outcome<Reply> {
         Op::GetQuota { ino } => quota::get(tx, *ino),
         Op::StatFs => Ok(Reply::Usage(tx.ctx.usage)),
         Op::Acquire { ino, mode } => {
-            let attr = tx.attr(*ino)?;
+            let attr = removal::reachable(tx, *ino)?;
             if *mode == LeaseMode::Exclusive {
                 // Leases of others are in the way as if the inode were written.
                 tx.writes.insert(*ino);

@@ -1,10 +1,12 @@
 //! What becomes of an inode that lost a name: it keeps others, lives on as an orphan while somebody holds it
 //! open, or is freed. Unlink, rmdir, rename, release and the end of a session call it.
 
-use super::tx::{Outcome, Tx};
+use super::tx::{Fault, Outcome, Tx};
+use crate::error::FsError;
 use crate::ids::{Ino, SessionId};
 use crate::keys;
 use crate::rows::{HeldRow, Origin, OrphanRow, XattrRow};
+use crate::types::Attr;
 
 /// What the caller of a removal knows about the inode it removes.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,18 @@ impl Expected {
             Some((ino, held)) => Expected::Held(held || ino != found),
         }
     }
+}
+
+/// What an inode without a name is, only its holders are told: to a session that learnt of it too late it is gone, and what
+/// frees it looks for no lease of such a one.
+pub(super) fn reachable(tx: &mut Tx<'_>, ino: Ino) -> Outcome<Attr> {
+    let attr = tx.attr(ino)?;
+    let me = tx.ctx.session;
+    let known = attr.nlink > 0 || me == SessionId::COORDINATOR;
+    if !known && tx.get::<HeldRow>(&keys::held(me, ino))?.is_none() {
+        return Err(Fault::Fs(FsError::Stale));
+    }
+    Ok(attr)
 }
 
 impl Tx<'_> {

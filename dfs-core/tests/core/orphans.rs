@@ -6,6 +6,7 @@ use dfs_core::ids::{Ino, OpId, SessionId};
 use dfs_core::keys::{self, prefix};
 use dfs_core::op::*;
 use dfs_core::rows::{RepliesRow, Row, SessionRow};
+use dfs_core::types::LeaseMode;
 
 impl World {
     fn unlink_expecting(&mut self, name: &str, expect: Option<(Ino, bool)>) -> Reply {
@@ -61,6 +62,17 @@ fn an_open_file_lives_until_the_last_close() {
     };
     w.run(&release).expect("one holder less");
     assert_eq!((w.attr(f).nlink, w.orphans()), (0, (1, 1)));
+    // To who does not hold it, it is gone.
+    for op in [
+        Op::GetAttr { ino: f },
+        Op::Acquire {
+            ino: f,
+            mode: LeaseMode::Exclusive,
+        },
+    ] {
+        assert_eq!(w.refused(&op), Stale);
+        assert!(w.run_as(BOB, &op).is_ok());
+    }
     w.run(&release).expect("twice is once");
     assert_eq!(w.orphans(), (1, 1));
     w.check();

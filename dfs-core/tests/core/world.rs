@@ -171,8 +171,9 @@ impl World {
         self.make(parent, name, FileKind::Directory)
     }
 
+    /// Also of what only its holders are told.
     pub fn attr(&mut self, ino: Ino) -> Attr {
-        match self.run(&Op::GetAttr { ino }) {
+        match self.run_as(SessionId::COORDINATOR, &Op::GetAttr { ino }) {
             Ok(Reply::Attr(attr)) => attr,
             other => panic!("{other:?}"),
         }

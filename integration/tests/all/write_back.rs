@@ -269,7 +269,9 @@ fn a_removed_file_that_is_changed_once_more_spoils_nothing() {
         let file = File::create(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         match n % 2 {
-            0 => file.set_permissions(std::fs::Permissions::from_mode(0o600)).unwrap(),
+            0 => file
+                .set_permissions(std::fs::Permissions::from_mode(0o600))
+                .unwrap(),
             _ => file.set_len(5000).unwrap(),
         }
         drop(file);

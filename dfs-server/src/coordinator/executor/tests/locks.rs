@@ -80,9 +80,11 @@ async fn a_silent_session_ends_with_what_it_held_open() {
         expect: Some((ino, true)),
     }))
     .await;
-    assert_eq!(error(&two.call(Op::GetAttr { ino }).await), None);
+    // Only who held it open could still see it.
+    assert_eq!(error(&two.call(Op::GetAttr { ino }).await), Some(FsError::Stale));
+    assert!(handle.own(Op::GetAttr { ino }).await.is_ok());
     let until = Instant::now() + PATIENCE;
-    while error(&two.call(Op::GetAttr { ino }).await).is_none() {
+    while handle.own(Op::GetAttr { ino }).await.is_ok() {
         assert!(Instant::now() < until, "the orphan stays");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

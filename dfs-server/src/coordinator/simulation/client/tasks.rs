@@ -112,7 +112,7 @@ impl World {
             slot.begun = now;
             slot.task = Some(task);
         }
-        let slot = &mut self.clients[own].threads[thread];
+        let slot = &self.clients[own].threads[thread];
         let Some(task) = slot.task.clone() else {
             return;
         };
@@ -121,7 +121,9 @@ impl World {
         } else {
             PATIENCE
         };
-        if now - slot.begun > patience && !self.calm {
+        // Two that wait for each other's locks would wait for ever.
+        let circle = matches!(task, Task::Lock(_)) && !self.clients[own].locks.is_empty();
+        if now - slot.begun > patience && (!self.calm || circle) {
             self.give_up(own, thread, &task);
             return;
         }
