@@ -143,8 +143,12 @@ impl Recaller {
         let until = Instant::now() + self.session.lease_term() * BOUND_TERMS;
         let mut acknowledged = false;
         for round in 0.. {
+            // What could not be told in time may have taken effect unheard: nothing of before is shown any more.
+            let late = Instant::now() >= until;
+            let keep = if late { LeaseMode::None } else { keep };
             inode.state.lock().closing = round >= OPEN_ROUNDS;
-            let fills = self.empty_kernel(inode, keep, until);
+            let empty_until = until.max(Instant::now() + self.session.lease_term() / 2);
+            let fills = self.empty_kernel(inode, keep, empty_until);
             if keep < LeaseMode::Exclusive {
                 self.tell(inode, until);
                 self.flush(inode, until);
@@ -157,7 +161,7 @@ impl Recaller {
                 let filled = fills.is_some_and(|fills| fills != state.fills);
                 let unsaved =
                     keep < LeaseMode::Exclusive && (!state.content.is_clean() || state.is_ahead(confirmed));
-                if (filled || unsaved) && Instant::now() < until {
+                if (filled || unsaved) && !late {
                     return None;
                 }
                 acknowledged = true;

@@ -282,14 +282,18 @@ impl World {
         let now = self.now;
         let recalls = std::mem::take(&mut self.clients[own].recalls);
         let (mut done, mut waiting) = (Vec::new(), Vec::new());
-        for recall in recalls {
+        for mut recall in recalls {
             let dirty = recall.keep < LeaseMode::Exclusive && self.clients[own].is_dirty(recall.ino);
             if dirty && now - recall.since < FLUSH_PATIENCE {
                 self.begin_flight(own, &[recall.ino]);
                 waiting.push(recall);
-            } else {
-                done.push(recall);
+                continue;
             }
+            if dirty {
+                // What is on its way may take effect unheard.
+                recall.keep = LeaseMode::None;
+            }
+            done.push(recall);
         }
         self.clients[own].recalls = waiting;
         for recall in done {
