@@ -144,7 +144,7 @@ impl MountConfig {
             observer: Observer::new(),
             metrics_listen: Listen::Off,
             slow_call: DEFAULT_SLOW_CALL,
-            writes_back: false,
+            writes_back: true,
         }
     }
 }

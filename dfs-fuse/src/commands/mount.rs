@@ -47,7 +47,8 @@ Options after -o:
   allow_other            let other users in; without it only the mounting user is served
   default_permissions    the kernel checks permissions (always on)
   noatime, relatime      do reads change access times [relatime]
-  sync, dirsync          every write is durable when it returns
+  sync                   every write and every change of names is durable when it returns; it includes wsync
+  dirsync                the same for changes of names only: another word for wsync
   suid, dev, exec        and their opposites nosuid, nodev, noexec
   subdir=DIRECTORY       mount this directory of the volume
   buffer-size=SIZE       memory for cached content, such as 512M; a bare number is MiB [256M]
@@ -58,9 +59,9 @@ Options after -o:
   entry-cache=TIME       the same for names; also dir-entry-cache, negative-timeout
   timeout=TIME           longest wait for a server before a call fails with an error [30s]
   metrics=ADDRESS:PORT   serve /metrics, /healthz and /readyz there; a mount does not unless told to [off]
-  wsync                  every change of names and attributes is durable when it returns [on]; sync and dirsync have it too
-  nowsync                they are made by the mount itself where nobody else is at work, and told within a second;
-                         fsync, of a file or directory, makes them durable
+  nowsync, wsync         nowsync: names and attributes are changed by the mount itself where nobody else is at work, seen by all
+                         mounts at once, and durable within a second or by fsync of the file or directory, as on a local disk;
+                         wsync: each change is durable when its call returns, which waits for a server's disk [nowsync]
   slow-call=TIME         calls that take longer get a line in the log [1s]
   nonempty               mount over a directory that is not empty
   remount                change ro, rw and the like of a mount in place
@@ -218,6 +219,15 @@ mod tests {
             &Options::parse(options, false).unwrap(),
             Path::new("/mnt"),
         )
+    }
+
+    #[test]
+    fn whoever_asks_for_synchronous_changes_gets_them() {
+        let writes_back = |options: &str| configured(options).unwrap().writes_back;
+        assert!(writes_back("") && writes_back("wsync,nowsync") && writes_back("sync,async"));
+        for synchronous in ["wsync", "nowsync,wsync", "sync", "dirsync", "sync,nowsync"] {
+            assert!(!writes_back(synchronous), "{synchronous}");
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub struct Options {
     /// Where figures are served.
     pub metrics: Option<Listen>,
     pub slow_call: Option<Duration>,
+    /// Names and attributes are changed by the mount itself where leases allow it: `nowsync`.
     pub writes_back: bool,
 }
 
@@ -58,7 +59,7 @@ impl Default for Options {
             entry_ttl: None,
             metrics: None,
             slow_call: None,
-            writes_back: false,
+            writes_back: true,
         }
     }
 }
