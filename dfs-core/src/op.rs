@@ -186,8 +186,7 @@ pub enum Op {
         before: Timestamp,
         limit: u32,
     },
-    /// Frees those of these inodes that came to the trash at this age of it or before; with `u64::MAX` all of them, unless
-    /// the trash is on when it takes effect. Reply: `Done`.
+    /// Frees those of these inodes that came to the trash at this age of it or before; `u64::MAX`: all, if it is off. Reply: `Done`.
     ExpireTrash {
         inos: Vec<Ino>,
         age: u64,
