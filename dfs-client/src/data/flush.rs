@@ -223,8 +223,10 @@ impl Data {
                 return self.lose(&batch.parts, error);
             }
             if error == FsError::WouldBlock {
-                // Nobody who has the chunk is a member of its set any more: it is written anew.
-                chunk = None;
+                // Nobody who surely has the chunk is a member of its set any more: it is written anew.
+                if let Some(old) = chunk.take() {
+                    self.caches.stock.forget(old.id.set);
+                }
             }
             self.failed(&batch, error, begun);
             let pause = backoff.delay().unwrap_or(RETRY_MOST);
