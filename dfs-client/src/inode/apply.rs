@@ -41,14 +41,16 @@ impl Events for Caches {
         touched: &[Attr],
         repeated: bool,
     ) {
-        for (ino, mode) in grants {
-            let inode = self.table.get(*ino);
-            inode.state.lock().set_lease(*mode);
-        }
         let confirmed = match op {
             Some(Op::Ship(_)) => self.shipped(outcome),
             _ => self.journal.confirmed(),
         };
+        // A change made here goes from what it has read of an inode to what it notes of it without this in between.
+        let _still = self.journal.still();
+        for (ino, mode) in grants {
+            let inode = self.table.get(*ino);
+            inode.state.lock().set_lease(*mode);
+        }
         for attr in touched {
             self.journal.seen_time(attr.ctime);
             if let Some(inode) = self.table.find(attr.ino) {

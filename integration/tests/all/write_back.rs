@@ -2,10 +2,11 @@
 //! all before them durable, and a killed client loses the end of the order, never the middle.
 use crate::Scene;
 use integration::figures::Figures;
-use integration::{Cluster, Mount, Room, patience};
+use integration::{Cluster, Mount, Room, patience, programs};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -254,6 +255,48 @@ fn a_tree_that_was_listed_is_listed_again_renamed_and_removed_with_few_calls() {
         TREE * LEAVES
     );
     assert!(!second.join("tree").exists());
+    scene.cluster.assert_clean();
+}
+
+// S9, S63
+#[test]
+fn sizes_from_the_coordinator_are_not_lost_to_changes_made_here_meanwhile() {
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+    let (scene, _second) = scene();
+    warm(&scene);
+    let file = File::create(scene.join("f")).unwrap();
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                let mut mode = 0o600;
+                while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                    mode ^= 0o040;
+                    file.set_permissions(std::fs::Permissions::from_mode(mode))
+                        .unwrap();
+                }
+            });
+        }
+        let mut wrong = None;
+        for size in (1..=200).map(|n| n * 1000) {
+            (&file).write_all(&[7; 1000]).unwrap();
+            // It commits while the kernel's lock of the inode is free, unlike fsync.
+            let synced = Command::new(programs::dfs())
+                .arg("sync")
+                .arg(scene.path())
+                .output()
+                .unwrap();
+            assert!(synced.status.success(), "{synced:?}");
+            let seen = file.metadata().unwrap().len();
+            if seen != size {
+                wrong = Some((size, seen));
+                break;
+            }
+        }
+        ended.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(wrong, None, "size, and size seen");
+    });
     scene.cluster.assert_clean();
 }
 
