@@ -52,6 +52,11 @@ impl Body {
         matches!(self, Body::Op(op) if matches!(op.as_ref(), Op::Ship(_)))
     }
 
+    /// Whether it is right only if leases were held from when it was made until it takes effect.
+    fn builds_on_leases(&self) -> bool {
+        matches!(self, Body::Op(op) if matches!(op.as_ref(), Op::Ship(_) | Op::Commit(_)))
+    }
+
     /// Whether it must be performed even when nobody waits: it may have been already.
     fn is_change(&self) -> bool {
         match self {
@@ -171,11 +176,15 @@ impl Outbox {
         self.stream
     }
 
-    /// The coordinator welcomed the stream: every call that has no reply is sent (again) in order.
+    /// The coordinator welcomed the stream: every call that has no reply is sent (again) in order, those first that build on
+    /// leases. They count as far as the leases were held all the time, and others may bring them back anew.
     pub fn welcomed(&mut self) {
         self.items.retain(|item| matches!(item, Item::Message(_)));
-        self.items
-            .extend(self.pending.keys().map(|number| Item::Call(*number)));
+        let (building, others): (Vec<_>, Vec<_>) = (self.pending.iter())
+            .map(|(number, pending)| (*number, pending.body.builds_on_leases()))
+            .partition(|(_, builds)| *builds);
+        let numbers = building.into_iter().chain(others).map(|(number, _)| number);
+        self.items.extend(numbers.map(Item::Call));
         self.connected = true;
         self.known = true;
         self.wake();

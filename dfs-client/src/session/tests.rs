@@ -65,6 +65,29 @@ fn calls_without_reply_are_repeated_with_their_numbers() {
     assert_eq!(sent(&mut outbox), [(2, 2), (3, 2)]);
 }
 
+// S22
+#[test]
+fn what_builds_on_leases_is_repeated_before_what_may_bring_them_back() {
+    let mut outbox = Outbox::new();
+    outbox.new_stream();
+    outbox.welcomed();
+    let commit = || {
+        Body::op(Op::Commit(dfs_core::op::Commit {
+            chunks: Vec::new(),
+            files: Vec::new(),
+        }))
+    };
+    for body in [change(), commit(), question(), commit()] {
+        begin(&mut outbox, body);
+    }
+    let numbers =
+        |outbox: &mut Outbox| -> Vec<u64> { sent(outbox).iter().map(|(number, _)| *number).collect() };
+    assert_eq!(numbers(&mut outbox), [1, 2, 3, 4]);
+    outbox.new_stream();
+    outbox.welcomed();
+    assert_eq!(numbers(&mut outbox), [2, 4, 1, 3]);
+}
+
 // S18
 #[test]
 fn a_change_that_may_have_arrived_is_not_forgotten() {

@@ -128,6 +128,7 @@ impl Executor {
                 false => self.leases.mode(id, *ino),
             });
         }
+        self.drop_waiting(id);
         let mut freed = self.recalls.drop_session(id);
         freed.extend(self.leases.drop_session(id));
         for ((ino, mode, open), bound) in claims.iter().zip(bounds) {
@@ -155,6 +156,22 @@ impl Executor {
             self.retry(ino)?;
         }
         Ok(whole)
+    }
+
+    /// What waits for leases comes again, behind what builds on leases of before: these must not be given anew in between.
+    fn drop_waiting(&mut self, id: SessionId) {
+        let mut waiting = self.parked.drop_session(id);
+        if let Some(grace) = &mut self.grace {
+            let theirs = grace
+                .parked
+                .extract_if(.., |pending| pending.caller.call_of(id).is_some());
+            waiting.extend(theirs.filter_map(|pending| pending.caller.call_of(id)));
+        }
+        if let Some(own) = self.sessions.get_mut(&id) {
+            waiting
+                .iter()
+                .for_each(|number| drop(own.executing.remove(number)));
+        }
     }
 
     /// How much its claims count. What an earlier leader gave away is told now: from here on the tables know.

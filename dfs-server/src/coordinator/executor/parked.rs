@@ -22,6 +22,14 @@ impl Caller {
             Caller::Own(_) => SessionId::COORDINATOR,
         }
     }
+
+    /// The call's number when it is one of this session.
+    pub fn call_of(&self, session: SessionId) -> Option<u64> {
+        match self {
+            Caller::Session { id, op_id } if *id == session => Some(*op_id),
+            _ => None,
+        }
+    }
 }
 
 /// An operation that was taken and not yet executed.
@@ -89,20 +97,24 @@ impl Parked {
         ready
     }
 
-    /// Takes out what a session asked for: it is gone.
-    pub fn drop_session(&mut self, session: SessionId) {
+    /// Takes out what a session asked for: the calls' numbers.
+    pub fn drop_session(&mut self, session: SessionId) -> Vec<u64> {
+        let theirs = |pending: &Pending| pending.caller.call_of(session).is_some();
         let tickets: Vec<u64> = self
             .pending
             .iter()
-            .filter(|(_, pending)| pending.caller.session() == session)
+            .filter(|(_, pending)| theirs(pending))
             .map(|(ticket, _)| *ticket)
             .collect();
-        for ticket in tickets {
-            self.remove(ticket);
-        }
+        let mut dropped: Vec<Pending> = tickets
+            .into_iter()
+            .filter_map(|ticket| self.remove(ticket))
+            .collect();
         for waiting in [&mut self.for_nodes, &mut self.for_quota] {
-            waiting.retain(|pending| pending.caller.session() != session);
+            dropped.extend(waiting.extract_if(.., |pending| theirs(pending)));
         }
+        let number = |pending: Pending| pending.caller.call_of(session);
+        dropped.into_iter().filter_map(number).collect()
     }
 
     /// Whether somebody waits for the inode.

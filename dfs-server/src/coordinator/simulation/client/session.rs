@@ -9,6 +9,7 @@ use crate::coordinator::simulation::tally::Fault;
 use crate::coordinator::simulation::world::{Broken, MS, Party, SEC, Time, World};
 use dfs_core::ids::{Ino, NodeId, SetId};
 use dfs_core::lock::{Lock, LockKind, LockType};
+use dfs_core::op::Op;
 use dfs_core::types::LeaseMode;
 use dfs_proto::convert::{self, op_to_wire};
 use dfs_proto::v1::client_message::Message as Up;
@@ -241,7 +242,13 @@ impl World {
         client.known = true;
         client.welcomed = true;
         client.next_beat = 0;
-        let numbers = client.pending.keys().copied().collect();
+        // What builds on leases goes before what may bring them back anew.
+        let builds = |number: &u64| match &client.pending[number].body {
+            Body::Op(op) => matches!(op, Op::Commit(_)),
+            Body::Lock(..) => false,
+        };
+        let (mut numbers, others): (Vec<u64>, Vec<u64>) = client.pending.keys().copied().partition(builds);
+        numbers.extend(others);
         self.mapped(own, welcome.map.unwrap_or_default());
         self.send_calls(own, numbers);
     }
