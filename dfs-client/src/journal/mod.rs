@@ -1,7 +1,9 @@
 //! What this mount has done to names and attributes under exclusive leases and has not told the coordinator yet: in
-//! order, told in shipments, each of them one change. `here` executes, `shipping` tells, `view` is what is known.
+//! order, told in shipments, each of them one change. `here` executes, `shipping` tells, `brief` leaves out what need not be
+//! told, `view` is what is known.
 //! Locks: the session's, then the journal's, then an inode's.
 
+mod brief;
 mod here;
 mod shipping;
 mod view;
@@ -14,7 +16,7 @@ use dfs_core::ids::Ino;
 use dfs_core::op::{INO_RANGE_MAX, Op, Rename, SHIP_STEPS_MAX, Ship, Step, Unlink};
 use dfs_core::types::Timestamp;
 use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -259,12 +261,17 @@ impl Journal {
             return None;
         }
         let mut taken: Vec<Entry> = entries.waiting.drain(..count).collect();
+        let newest = taken.last().map_or(0, |entry| entry.place);
+        let mut gone = BTreeSet::new();
         for entry in &mut taken {
-            if entry.removed.is_some_and(|ino| let_go(ino, entry.place)) {
+            if let Some(ino) = entry.removed
+                && let_go(ino, entry.place)
+            {
                 forgo(&mut entry.step.op);
+                gone.insert(ino);
             }
         }
-        let newest = taken.last().map_or(0, |entry| entry.place);
+        let taken = brief::drop_brief(taken, &gone);
         let mut inos: Vec<Ino> = taken
             .iter()
             .flat_map(|entry| entry.inos.iter().copied())
