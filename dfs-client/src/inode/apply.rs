@@ -48,14 +48,11 @@ impl Events for Caches {
         // A change made here goes from what it has read of an inode to what it notes of it without this in between.
         let _still = self.journal.still();
         for (ino, mode) in grants {
-            let inode = self.table.get(*ino);
-            inode.state.lock().set_lease(*mode);
+            self.table.get(*ino).state.lock().set_lease(*mode);
         }
         for attr in touched {
             self.journal.seen_time(attr.ctime);
-            if let Some(inode) = self.table.find(attr.ino) {
-                inode.state.lock().set_attr(*attr, confirmed);
-            }
+            self.with(attr.ino, |state| state.set_attr(*attr, confirmed));
         }
         if let Some(op) = op {
             let was_touched = |ino: Ino| touched.iter().any(|attr| attr.ino == ino);

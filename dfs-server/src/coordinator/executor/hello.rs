@@ -168,9 +168,7 @@ impl Executor {
             waiting.extend(theirs.filter_map(|pending| pending.caller.call_of(id)));
         }
         if let Some(own) = self.sessions.get_mut(&id) {
-            waiting
-                .iter()
-                .for_each(|number| drop(own.executing.remove(number)));
+            own.executing.retain(|number, _| !waiting.contains(number));
         }
     }
 
