@@ -55,10 +55,11 @@ impl Coordinator {
     }
 
     fn keep(&mut self, checkpoint: Checkpoint) {
+        // One that was damaged is replaced, as its file is.
+        self.checkpoints.retain(|kept| kept.index != checkpoint.index);
         self.checkpoints.push(checkpoint);
         self.checkpoints
             .sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.index));
-        self.checkpoints.dedup_by_key(|checkpoint| checkpoint.index);
         self.checkpoints.truncate(KEEP);
         let good = self.checkpoints.iter().filter(|checkpoint| checkpoint.good);
         self.following.verified = Some(good.map(|checkpoint| checkpoint.index).collect());
