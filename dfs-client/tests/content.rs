@@ -150,7 +150,7 @@ fn one_mount_behaves_as_a_byte_array() {
 #[test]
 fn two_mounts_behave_as_one_byte_array() {
     for seed in 20..30 {
-        run(seed, 2, 800);
+        run_with(seed, 2, 800, |config| config.writes_back = false);
     }
 }
 

@@ -54,7 +54,7 @@ fn hits_ask_nobody() {
 #[test]
 fn names_changed_on_one_mount_are_seen_on_the_other() {
     let cluster = Cluster::start();
-    let (one, two) = (cluster.mount(), cluster.mount());
+    let (one, two) = cluster.two_mounts();
     for round in 0..20 {
         let (old, new) = (format!("old{round}"), format!("new{round}"));
         assert_eq!(find(&two, &old), None);
@@ -79,7 +79,7 @@ fn names_changed_on_one_mount_are_seen_on_the_other() {
 #[test]
 fn appends_of_two_mounts_do_not_overwrite_each_other() {
     let cluster = Cluster::start();
-    let (one, two) = (cluster.mount(), cluster.mount());
+    let (one, two) = cluster.two_mounts();
     create(&one, "log");
     let flags = libc::O_WRONLY | libc::O_APPEND;
     let threads: Vec<_> = [one, two]
@@ -132,7 +132,7 @@ fn times_set_after_a_write_stay() {
 #[test]
 fn an_open_file_outlives_its_name_wherever_it_is_removed() {
     let cluster = Cluster::start();
-    let (one, two) = (cluster.mount(), cluster.mount());
+    let (one, two) = cluster.two_mounts();
     for (name, remover) in [("here", &one), ("there", &two)] {
         let file = create(&one, name);
         write(&one, file, 0, b"still here");
@@ -159,7 +159,7 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 #[test]
 fn what_the_kernel_knows_outlives_its_name_until_it_is_forgotten() {
     let cluster = Cluster::start();
-    let (one, two) = (cluster.mount(), cluster.mount());
+    let (one, two) = cluster.two_mounts();
     for (name, remover, looker) in [("here", &one, &one), ("there", &two, &one), ("last", &one, &two)] {
         let file = create(&one, name);
         write(&one, file, 0, b"still here");
@@ -225,7 +225,7 @@ fn removed_files_are_released_many_at_a_time() {
 #[test]
 fn dot_dot_is_right_also_in_a_directory_that_was_never_looked_up() {
     let cluster = Cluster::start();
-    let (one, two) = (cluster.mount(), cluster.mount());
+    let (one, two) = cluster.two_mounts();
     let dir = |parent: Ino, name: &[u8]| {
         one.make(&root(), parent, name, FileKind::Directory, 0o755, 0, 0, b"")
             .unwrap()
@@ -256,7 +256,7 @@ fn dot_dot_is_right_also_in_a_directory_that_was_never_looked_up() {
 #[test]
 fn xattrs_and_modes_follow_changes_elsewhere() {
     let cluster = Cluster::start();
-    let (one, two) = (cluster.mount(), cluster.mount());
+    let (one, two) = cluster.two_mounts();
     let (ino, _) = create(&one, "file");
     assert_eq!(two.getxattr(&root(), ino, b"user.a"), Err(FsError::NoAttribute));
     one.setxattr(&root(), ino, b"user.a", b"1", XattrMode::Create, false)
@@ -286,7 +286,7 @@ impl KernelCache for Heard {
 #[test]
 fn a_recall_empties_the_kernels_caches_first() {
     let cluster = Cluster::start();
-    let (one, two) = (cluster.mount(), cluster.mount());
+    let (one, two) = cluster.two_mounts();
     let heard = Arc::new(Heard::default());
     one.set_kernel_cache(heard.clone());
     assert_eq!(find(&one, "new"), None);

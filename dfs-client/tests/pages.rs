@@ -62,7 +62,7 @@ impl KernelCache for Kernel {
 /// A file that is opened here with `flags`, faulted in whenever its pages are dropped, and changed elsewhere.
 fn changed_while_faulted(flags: i32) {
     let cluster = Cluster::start();
-    let (one, two) = (cluster.mount(), cluster.mount());
+    let (one, two) = cluster.two_mounts();
     let made = create(&two, "file");
     write(&two, made, 0, &[1; 4 * PAGE as usize]);
     fsync(&two, made);

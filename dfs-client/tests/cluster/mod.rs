@@ -77,6 +77,13 @@ impl Cluster {
         self.mount_with(|_| {})
     }
 
+    /// Two mounts that ask for each change: tests name on one by its number what the other has made, as nobody could who had
+    /// not looked it up.
+    pub fn two_mounts(&self) -> (Arc<Vfs>, Arc<Vfs>) {
+        let mount = || self.mount_with(|config| config.writes_back = false);
+        (mount(), mount())
+    }
+
     pub fn mount_with(&self, change: impl FnOnce(&mut MountConfig)) -> Arc<Vfs> {
         let source = Source::parse(&format!("dfs://{}/test", self.address)).unwrap();
         let mut config = MountConfig::new(source, "test");
