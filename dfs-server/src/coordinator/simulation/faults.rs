@@ -199,7 +199,8 @@ impl World {
         self.fault(Fault::ClockStep);
     }
 
-    /// One copy of a chunk rots; never more than one, so that what was promised can be kept.
+    /// One copy of a chunk rots; never more than one of those that count, so that what was promised can be kept: what former
+    /// members and lost nodes have does not count.
     fn corrupt(&mut self) {
         let node = self.random.index(self.datanodes.len());
         let chunks: Vec<_> = self.datanodes[node].chunks.keys().copied().collect();
@@ -213,11 +214,12 @@ impl World {
                 .get(&chunk)
                 .is_some_and(|stored| stored.durable && !stored.corrupt)
         };
+        let holders = self.truth.holders(chunk);
         let others = self
             .datanodes
             .iter()
             .enumerate()
-            .filter(|(other, _)| *other != node);
+            .filter(|(other, datanode)| *other != node && !datanode.lost && holders.contains(other));
         if others.filter(|(_, datanode)| good(datanode)).count() >= 2
             && let Some(stored) = self.datanodes[node].chunks.get_mut(&chunk)
         {

@@ -105,12 +105,13 @@ fn a_seed_reproduces_everything() {
 /// without a name, which it lost with those who held it open (32777), model threads that waited for each other's locks (39431), a client
 /// that gave a lease back in part while its commit had taken effect unheard (56325), a commit under a
 /// lost lease that was repeated behind a call which brought the lease back (62197), a model coordinator that kept its damaged
-/// checkpoint instead of the good one that it was given (70963).
+/// checkpoint instead of the good one that it was given (70963), a fault that
+/// damaged the last copies which count (91162).
 #[test]
 fn seeds_that_found_something_hold() {
     for seed in [
         148, 276, 398, 477, 660, 1288, 1351, 1496, 2418, 2966, 3668, 4047, 4364, 4633, 5067, 6211, 7483,
-        7497, 30099, 32777, 39431, 56325, 62197, 70963,
+        7497, 30099, 32777, 39431, 56325, 62197, 70963, 91162,
     ] {
         hold(seed);
     }
