@@ -8,7 +8,7 @@ use dfs_core::keys::{self, Key};
 use dfs_core::op::{Op, Reply, Ship};
 use dfs_core::rows::InodeRow;
 use dfs_core::types::{Attr, LeaseMode};
-use dfs_core::view::Execution;
+use dfs_core::view::{Execution, View};
 use dfs_proto::v1;
 
 impl Executor {
@@ -25,6 +25,8 @@ impl Executor {
         for ino in execution.reads.union(&execution.writes) {
             if removed(execution, *ino) {
                 self.leases.set(session, *ino, LeaseMode::None, false);
+            } else if self.is_nameless_to(session, op, *ino) {
+                // It is served, and gets nothing that would have to be asked back.
             } else {
                 let changes = execution.writes.contains(ino) || self.may_take(op);
                 let alone = changes && self.may_go_on_alone(session, op, *ino);
@@ -39,6 +41,29 @@ impl Executor {
             grants.extend(self.grant(session, attr.ino, LeaseMode::Exclusive));
         }
         grants
+    }
+
+    /// Whether the inode that the call names by its number has lost its last name to a session that does not hold it: it learnt
+    /// of it too late, and what frees the inode looks for no lease of it.
+    fn is_nameless_to(&self, session: SessionId, op: &Op, ino: Ino) -> bool {
+        let named = match op {
+            Op::SetAttr { ino, .. }
+            | Op::GetExtents { ino, .. }
+            | Op::Allocate { ino, .. }
+            | Op::GetXattr { ino, .. }
+            | Op::ListXattr { ino }
+            | Op::SetXattr { ino, .. }
+            | Op::RemoveXattr { ino, .. } => *ino,
+            _ => return false,
+        };
+        if named != ino || self.leases.mode(session, ino) == LeaseMode::Exclusive {
+            return false;
+        }
+        let key = keys::inode(ino);
+        let row = self.view.get(&key).ok().flatten();
+        let nameless = row.and_then(|row| InodeRow::decode(&key, &row).ok());
+        let held = || matches!(self.view.get(&keys::held(session, ino)), Ok(Some(_)));
+        nameless.is_some_and(|row| row.nlink == 0) && !held()
     }
 
     /// What a session made by itself it has held since; what it removed is gone.

@@ -102,7 +102,7 @@ fn a_seed_reproduces_everything() {
 /// counted on what a member had had before it left and came back (3668), a lock
 /// given away while its holder had not heard that its session was over (7483), a delete on its way to a former member that had
 /// joined again (7497), what was to go with a trash that was turned off and was done when it was on again (30099), a lease on an inode
-/// without a name, which it lost with those who held it open (32777), model threads that waited for each other's locks (39431), a client
+/// without a name, which it lost with those who held it open (32777, 107632), model threads that waited for each other's locks (39431), a client
 /// that gave a lease back in part while its commit had taken effect unheard (56325), a commit under a
 /// lost lease that was repeated behind a call which brought the lease back (62197), a model coordinator that kept its damaged
 /// checkpoint instead of the good one that it was given (70963), a fault that
@@ -111,7 +111,7 @@ fn a_seed_reproduces_everything() {
 fn seeds_that_found_something_hold() {
     for seed in [
         148, 276, 398, 477, 660, 1288, 1351, 1496, 2418, 2966, 3668, 4047, 4364, 4633, 5067, 6211, 7483,
-        7497, 30099, 32777, 39431, 56325, 62197, 70963, 91162,
+        7497, 30099, 32777, 39431, 56325, 62197, 70963, 91162, 107632,
     ] {
         hold(seed);
     }
