@@ -287,15 +287,14 @@ fn sizes_from_the_coordinator_are_not_lost_to_changes_made_here_meanwhile() {
                 .arg(scene.path())
                 .output()
                 .unwrap();
-            assert!(synced.status.success(), "{synced:?}");
             let seen = file.metadata().unwrap().len();
-            if seen != size {
-                wrong = Some((size, seen));
+            if !synced.status.success() || seen != size {
+                wrong = Some((size, seen, synced));
                 break;
             }
         }
         ended.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(wrong, None, "size, and size seen");
+        assert_eq!(wrong, None, "size, size seen, and what the sync said");
     });
     scene.cluster.assert_clean();
 }
