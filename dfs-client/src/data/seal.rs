@@ -29,6 +29,8 @@ pub(super) struct Batch {
     pub len: u32,
     /// At most so many extents come of it.
     segments: usize,
+    /// The thread that carries it has nothing else to do: it may block for a moment.
+    pub is_waited_for: bool,
 }
 
 impl Batch {
@@ -76,6 +78,12 @@ impl Batch {
 impl Data {
     /// Seals everything that is dirty in these files and sends it on its way.
     pub fn flush(self: &Arc<Self>, inodes: &[Arc<Inode>]) {
+        let last = self.seal(inodes);
+        self.launch(last);
+    }
+
+    /// Seals everything that is dirty in these files. All batches but the last are sent on their way.
+    pub(super) fn seal(self: &Arc<Self>, inodes: &[Arc<Inode>]) -> Batch {
         let mut batch = Batch::default();
         for inode in self.named_before(inodes).iter().chain(inodes) {
             loop {
@@ -97,10 +105,10 @@ impl Data {
                 }
             }
         }
-        self.launch(batch);
+        batch
     }
 
-    fn launch(self: &Arc<Self>, batch: Batch) {
+    pub(super) fn launch(self: &Arc<Self>, batch: Batch) {
         if !batch.parts.is_empty() {
             self.runtime.spawn(self.clone().carry(batch));
         }

@@ -4,7 +4,7 @@
 
 use super::Data;
 use super::seal::Batch;
-use crate::channel::{Closer, Exchange, Peer};
+use crate::channel::{Closer, Exchange, InUse, Peer};
 use crate::observe::request;
 use crate::session::Map;
 use bytes::Bytes;
@@ -14,12 +14,15 @@ use dfs_proto::v1;
 use dfs_proto::v1::framed_request::Body;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Longest content: beyond it, sending every byte to each member costs the writer's network more than a hop saves.
 const SMALL: u32 = 128 << 10;
+/// So long answers are waited for without a watch over those who owe them.
+const UNWATCHED: Duration = Duration::from_millis(20);
 /// A disk that takes longer does not work. A member that is frozen is noticed by its pings long before.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -40,6 +43,7 @@ struct Asked {
     node: u32,
     peer: Arc<Peer>,
     exchange: Exchange,
+    in_use: InUse,
 }
 
 impl Data {
@@ -55,14 +59,20 @@ impl Data {
         if members.iter().any(|(_, peer)| !peer.is_healthy()) {
             return Err(Small::NotTried);
         }
-        let mut asked = Vec::with_capacity(members.len());
+        let mut asked = VecDeque::with_capacity(members.len());
         for (node, peer) in members {
             let Some(exchange) = peer.framed(&self.runtime) else {
                 asked.into_iter().for_each(|asked: Asked| asked.exchange.end());
                 return Err(Small::NotTried);
             };
             let (node, peer) = (node.id, peer.clone());
-            asked.push(Asked { node, peer, exchange });
+            let in_use = peer.begin();
+            asked.push_back(Asked {
+                node,
+                peer,
+                exchange,
+                in_use,
+            });
         }
         let Some(content) = batch.pieces(SMALL as usize).pop() else {
             return Err(Small::NotTried);
@@ -82,8 +92,15 @@ impl Data {
             crcs,
             sha256: sha256.to_vec(),
         };
-        let request = request::transfer(self.session.id(), id);
-        match converse(asked, request, put, content).await {
+        let talk = Talk {
+            members: asked,
+            request: request::transfer(self.session.id(), id),
+            put,
+            content,
+            is_told: false,
+            slowest: Duration::ZERO,
+        };
+        match converse(talk, batch.is_waited_for).await {
             Some(on_disk) => Ok((sha256, on_disk)),
             None => Err(Small::Failed),
         }
@@ -91,21 +108,19 @@ impl Data {
 }
 
 /// Whether every member answered that it has the content on its disk: how long the slowest disk took.
-async fn converse(
-    asked: Vec<Asked>,
-    request: String,
-    put: v1::FramedPut,
-    content: Bytes,
-) -> Option<Duration> {
-    let closers: Vec<Closer> = asked
+async fn converse(mut talk: Talk, is_waited_for: bool) -> Option<Duration> {
+    if is_waited_for && talk.in_place()? {
+        return Some(talk.slowest);
+    }
+    let peers: Vec<Arc<Peer>> = talk.members.iter().map(|asked| asked.peer.clone()).collect();
+    let closers: Vec<Closer> = talk
+        .members
         .iter()
         .filter_map(|asked| asked.exchange.closer().ok())
         .collect();
-    let peers: Vec<Arc<Peer>> = asked.iter().map(|asked| asked.peer.clone()).collect();
-    let in_use: Vec<_> = peers.iter().map(|peer| peer.begin()).collect();
     let (ended, told) = watch::channel(false);
-    let talk = tokio::task::spawn_blocking(move || {
-        let done = talk(asked, &request, &put, &content);
+    let talking = tokio::task::spawn_blocking(move || {
+        let done = talk.end();
         // Those who watch are gone when one of them gave up.
         let _ = ended.send(true);
         done
@@ -124,33 +139,69 @@ async fn converse(
             return None;
         }
     }
-    drop(in_use);
-    talk.await.unwrap_or(None)
+    talking.await.unwrap_or(None)
 }
 
-/// Asks all, then takes the answers. Blocks.
-fn talk(mut asked: Vec<Asked>, request: &str, put: &v1::FramedPut, content: &[u8]) -> Option<Duration> {
-    for Asked { exchange, .. } in &mut asked {
-        if exchange
-            .ask(request.to_owned(), Body::Put(put.clone()), content)
-            .is_err()
-        {
-            return None;
+/// One chunk told to all members of its set. It blocks.
+struct Talk {
+    /// Whose answers are not there yet.
+    members: VecDeque<Asked>,
+    request: String,
+    put: v1::FramedPut,
+    content: Bytes,
+    is_told: bool,
+    slowest: Duration,
+}
+
+impl Talk {
+    /// Takes the answers that come within a moment: whether these were all. Nothing when it failed.
+    fn in_place(&mut self) -> Option<bool> {
+        self.tell()?;
+        let until = Instant::now() + UNWATCHED;
+        while let Some(asked) = self.members.pop_front() {
+            if !asked.exchange.is_answered_by(until) {
+                self.members.push_front(asked);
+                return Some(false);
+            }
+            self.take_answer(asked)?;
         }
+        Some(true)
     }
-    let mut slowest = Some(Duration::ZERO);
-    for Asked {
-        node,
-        peer,
-        mut exchange,
-    } in asked
-    {
+
+    fn end(&mut self) -> Option<Duration> {
+        self.tell()?;
+        while let Some(asked) = self.members.pop_front() {
+            self.take_answer(asked)?;
+        }
+        Some(self.slowest)
+    }
+
+    /// Tells all, once.
+    fn tell(&mut self) -> Option<()> {
+        if std::mem::replace(&mut self.is_told, true) {
+            return Some(());
+        }
+        for Asked { exchange, .. } in &mut self.members {
+            let body = Body::Put(self.put.clone());
+            exchange.ask(self.request.clone(), body, &self.content).ok()?;
+        }
+        Some(())
+    }
+
+    fn take_answer(&mut self, asked: Asked) -> Option<()> {
+        let Asked {
+            node,
+            peer,
+            mut exchange,
+            in_use: _in_use,
+        } = asked;
         match exchange.answer(LIMIT) {
             Ok(reply) if reply.code == 0 && reply.on_disk == node => {
                 peer.succeeded();
                 exchange.end();
                 let on_disk = Duration::from_micros(reply.disk_us.into());
-                slowest = slowest.map(|slowest| slowest.max(on_disk));
+                self.slowest = self.slowest.max(on_disk);
+                Some(())
             }
             Ok(reply) => {
                 tracing::debug!(
@@ -159,13 +210,12 @@ fn talk(mut asked: Vec<Asked>, request: &str, put: &v1::FramedPut, content: &[u8
                     "a small chunk was not taken"
                 );
                 exchange.end();
-                slowest = None;
+                None
             }
             Err(error) => {
                 tracing::debug!(member = node, %error, "a small chunk's connection ended");
-                slowest = None;
+                None
             }
         }
     }
-    slowest
 }
