@@ -1,5 +1,5 @@
 //! The threads that read requests and answer them. Owner of their number: a hit is answered by the thread that read
-//! it; a thread that blocks is replaced while the limit allows. Beyond the limit one thread goes on reading, so that
+//! it; a thread that blocks is replaced while the limit allows, first by one that rests since too many waited. Beyond the limit one thread goes on reading, so that
 //! interrupts and forgets are always heard, and keeps the rest for the next free thread.
 
 use std::collections::VecDeque;
@@ -27,10 +27,13 @@ const KEPT_BYTES: usize = 64 << 20;
 /// After the mount has gone, threads blocked in operations get this long to notice.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// Threads beyond the idle ones rest for so long before they end: to wake one costs a tenth of starting one.
+const REST: Duration = Duration::from_secs(10);
+
 /// How many threads serve one mount.
 #[derive(Debug, Clone, Copy)]
 pub struct Threads {
-    /// Threads that may wait for requests at once; a returning thread beyond that ends.
+    /// Threads that may wait for requests at once; a returning thread beyond that rests, and ends when it is not needed.
     pub idle: usize,
     /// All threads, blocked ones included.
     pub limit: usize,
@@ -52,10 +55,20 @@ pub(super) struct Pool {
     idle: AtomicUsize,
     started: AtomicUsize,
     ended: AtomicBool,
+    resting: Mutex<Resting>,
+    needed: Condvar,
     kept: Mutex<Kept>,
     kept_count: AtomicUsize,
     all: Mutex<()>,
     changed: Condvar,
+}
+
+/// Threads that wait for no request.
+#[derive(Default)]
+struct Resting {
+    threads: usize,
+    /// How many of them are called for and have not noticed yet.
+    called: usize,
 }
 
 #[derive(Default)]
@@ -124,6 +137,8 @@ impl Pool {
             idle: AtomicUsize::new(0),
             started: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
+            resting: Mutex::default(),
+            needed: Condvar::new(),
             kept: Mutex::default(),
             kept_count: AtomicUsize::new(0),
             all: Mutex::new(()),
@@ -186,7 +201,10 @@ impl Pool {
             }
             if idle > self.limits.idle {
                 self.idle.fetch_sub(1, Ordering::SeqCst);
-                return None;
+                if !self.rest() {
+                    return None;
+                }
+                continue;
             }
             let incoming = device.receive(buffer);
             let last_reader = self.idle.fetch_sub(1, Ordering::SeqCst) == 1;
@@ -217,6 +235,9 @@ impl Pool {
 
     /// Whether another thread reads on while this one works.
     fn replaced(self: &Arc<Self>) -> bool {
+        if self.call_a_resting_one() {
+            return true;
+        }
         match self.clone().grow() {
             Ok(grown) => grown,
             Err(error) => {
@@ -224,6 +245,31 @@ impl Pool {
                 false
             }
         }
+    }
+
+    /// Waits until another thread is needed: false when that was not soon.
+    fn rest(&self) -> bool {
+        let until = Instant::now() + REST;
+        let mut resting = self.resting.lock();
+        resting.threads += 1;
+        let mut late = false;
+        while resting.called == 0 && !late && !self.ended.load(Ordering::Acquire) {
+            late = self.needed.wait_until(&mut resting, until).timed_out();
+        }
+        resting.threads -= 1;
+        let called = resting.called > 0;
+        resting.called -= usize::from(called);
+        called
+    }
+
+    fn call_a_resting_one(&self) -> bool {
+        let mut resting = self.resting.lock();
+        let there = resting.threads > resting.called;
+        if there {
+            resting.called += 1;
+            self.needed.notify_one();
+        }
+        there
     }
 
     fn keep(self: &Arc<Self>, device: &Arc<Device>, bytes: &[u8]) -> bool {
@@ -273,6 +319,10 @@ impl Pool {
     fn end(&self) {
         self.ended.store(true, Ordering::Release);
         self.devices[0].interrupts.end();
+        {
+            let _resting = self.resting.lock();
+            self.needed.notify_all();
+        }
         let _all = self.all.lock();
         self.changed.notify_all();
     }
