@@ -76,6 +76,14 @@ impl BlockCache {
         self.shard(key).lock().blocks.contains(key)
     }
 
+    /// Forgets a block that nobody is likely to ask for again.
+    pub fn remove(&self, key: &BlockKey) {
+        let mut shard = self.shard(key).lock();
+        if let Some(old) = shard.blocks.pop(key) {
+            shard.bytes -= old.content.len() as u64 + OVERHEAD;
+        }
+    }
+
     /// Keeps a block. The content must not be a slice of something larger, which would stay in memory with it.
     pub fn insert(&self, key: BlockKey, content: Bytes) {
         self.put(

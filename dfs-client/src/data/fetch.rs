@@ -110,6 +110,8 @@ impl Data {
         let (first, last) = blocks_of(offset, len);
         let mut quick = Vec::new();
         ChunkRead {
+            chunk,
+            passing: false,
             offset,
             len,
             first,
@@ -192,6 +194,9 @@ impl Data {
 
 /// A read of part of a chunk that is under way.
 pub(crate) struct ChunkRead {
+    chunk: ChunkId,
+    /// Read in passing, and kept by the kernel: a block that was read to its end need not be kept twice.
+    pub passing: bool,
     offset: u32,
     len: u32,
     first: u32,
@@ -207,7 +212,7 @@ impl ChunkRead {
     }
 
     /// Waits for the content: slices in order.
-    pub fn finish(mut self, patience: Patience<'_>, out: &mut Vec<Bytes>) -> FsResult<()> {
+    pub fn finish(mut self, data: &Data, patience: Patience<'_>, out: &mut Vec<Bytes>) -> FsResult<()> {
         self.settle();
         let end = self.offset + self.len;
         for (number, block) in (self.first..).zip(self.blocks) {
@@ -230,6 +235,9 @@ impl ChunkRead {
                     "a chunk is shorter than the extent that points into it"
                 );
                 return Err(dfs_core::error::FsError::Io);
+            }
+            if self.passing && to == content.len() {
+                data.cache.remove(&(self.chunk, number));
             }
             out.push(content.slice(from..to));
         }

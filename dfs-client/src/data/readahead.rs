@@ -45,6 +45,13 @@ impl Readahead {
     }
 }
 
+impl Readahead {
+    /// Whether content is fetched ahead of the reader.
+    pub fn is_ahead(&self) -> bool {
+        self.window > 0
+    }
+}
+
 impl Data {
     /// Asks for what a sequential reader will want next.
     pub fn read_ahead(self: &Arc<Self>, inode: &Inode, reader: &mut Readahead, offset: u64, len: u64) {

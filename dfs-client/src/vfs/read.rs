@@ -50,18 +50,19 @@ impl Vfs {
                 piece => Ok(piece),
             });
         }
-        self.data.read_ahead(
-            &handle.inode,
-            &mut handle.readahead.lock(),
-            offset,
-            u64::from(size),
-        );
+        let passing = {
+            let mut reader = handle.readahead.lock();
+            self.data
+                .read_ahead(&handle.inode, &mut reader, offset, u64::from(size));
+            into_pages && reader.is_ahead()
+        };
         for read in under_way.iter_mut().filter_map(|piece| piece.as_mut().err()) {
+            read.passing = passing;
             read.settle();
         }
         for piece in under_way {
             match piece {
-                Err(read) => read.finish(patience, &mut out)?,
+                Err(read) => read.finish(&self.data, patience, &mut out)?,
                 Ok(Piece::Here(data)) => out.push(data),
                 Ok(Piece::Zeros(len)) => zeros(len, &mut out),
                 Ok(Piece::Chunk { .. }) => return Err(FsError::Io),
