@@ -280,11 +280,13 @@ impl Vfs {
         let attr = state.attr()?;
         state.lookups += 1;
         state.found_as(directory.ino, &entry.name);
-        // The name is looked up again when it is used: that is answered from memory.
+        let attr_ttl = self.attr_ttl(&inode, &mut state);
+        drop(state);
+        // A recall takes the name back after the kernel has taken it in: the listing holds the directory's lock.
         Some(Entry {
             attr: self.shown(attr),
-            attr_ttl: self.attr_ttl(&inode, &mut state),
-            entry_ttl: super::Ttl::ZERO,
+            attr_ttl,
+            entry_ttl: self.name_ttl(directory, &entry.name, Some(entry.ino)),
         })
     }
 }

@@ -142,7 +142,7 @@ impl Vfs {
     }
 
     /// How long the kernel may keep the name, or its absence: only if a recall would take it back by name.
-    fn name_ttl(&self, parent: &Inode, name: &[u8], ino: Option<Ino>) -> Ttl {
+    pub(super) fn name_ttl(&self, parent: &Inode, name: &[u8], ino: Option<Ino>) -> Ttl {
         let mut state = parent.state.lock();
         let kept = state.names.get(name) == Some(&ino);
         if kept && self.holds(&state, LeaseMode::Shared) && state.recalling == 0 {
