@@ -150,7 +150,9 @@ fn measure(args: &BenchArgs, target: &'static Target, result: &Path) -> Outcome 
 
 fn programs(args: &BenchArgs) -> PathBuf {
     let built = || shell::target_dir().join("release");
-    args.programs.clone().unwrap_or_else(built)
+    // The targets' scripts leave the directory that a relative path is meant from.
+    let given = args.programs.as_ref().map(std::path::absolute);
+    given.and_then(Result::ok).unwrap_or_else(built)
 }
 
 /// What is measured, for the page.
