@@ -158,6 +158,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_removed_takes_no_room() {
+        let cache = BlockCache::new(1 << 20);
+        cache.insert(key(1, 1), Bytes::from(vec![1; 100]));
+        cache.remove(&key(1, 2));
+        assert!(cache.contains(&key(1, 1)));
+        cache.remove(&key(1, 1));
+        assert!(!cache.contains(&key(1, 1)));
+        assert_eq!(cache.bytes(), 0);
+    }
+
+    #[test]
     fn a_block_kept_twice_counts_once() {
         let cache = BlockCache::new(1 << 20);
         cache.insert(key(1, 1), Bytes::from(vec![1; 100]));

@@ -195,7 +195,7 @@ impl Data {
 /// A read of part of a chunk that is under way.
 pub(crate) struct ChunkRead {
     chunk: ChunkId,
-    /// Read in passing, and kept by the kernel: a block that was read to its end need not be kept twice.
+    /// Read in passing, and kept by the kernel: a block that was read whole need not be kept twice.
     pub passing: bool,
     offset: u32,
     len: u32,
@@ -236,7 +236,8 @@ impl ChunkRead {
                 );
                 return Err(dfs_core::error::FsError::Io);
             }
-            if self.passing && to == content.len() {
+            // One that was read in part may have something of another file in it.
+            if self.passing && from == 0 && to == content.len() {
                 data.cache.remove(&(self.chunk, number));
             }
             out.push(content.slice(from..to));

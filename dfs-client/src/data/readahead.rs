@@ -7,6 +7,8 @@ use std::sync::Arc;
 const WINDOW_FIRST: u64 = 512 << 10;
 /// A window as large as a chunk: the next chunk is on its way while this one is read.
 const WINDOW_MAX: u64 = 8 << 20;
+/// A reader with such a window has read about as much in order.
+const STREAMING: u64 = WINDOW_MAX / 2;
 /// The kernel's own read-ahead reorders requests a little.
 const SLACK: u64 = 256 << 10;
 /// At most this part of the cache is filled ahead of one reader.
@@ -46,9 +48,10 @@ impl Readahead {
 }
 
 impl Readahead {
-    /// Whether content is fetched ahead of the reader.
-    pub fn is_ahead(&self) -> bool {
-        self.window > 0
+    /// Whether it has gone on for so long that it will hardly come back to what it has passed, nor anybody to what lies
+    /// beside that in the same blocks.
+    pub fn is_streaming(&self) -> bool {
+        self.window >= STREAMING
     }
 }
 
@@ -93,6 +96,7 @@ mod tests {
             }
         }
         assert_eq!(reader.window, WINDOW_MAX);
+        assert!(reader.is_streaming());
         assert!(covered > 1000 << 17);
     }
 
@@ -102,6 +106,7 @@ mod tests {
         for number in 1..100u64 {
             let (start, end) = reader.note((number * 7919 % 1000) << 24, 4096, u64::MAX);
             assert_eq!(start, end);
+            assert!(!reader.is_streaming());
         }
     }
 }

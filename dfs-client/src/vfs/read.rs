@@ -54,7 +54,7 @@ impl Vfs {
             let mut reader = handle.readahead.lock();
             self.data
                 .read_ahead(&handle.inode, &mut reader, offset, u64::from(size));
-            into_pages && reader.is_ahead()
+            into_pages && reader.is_streaming()
         };
         for read in under_way.iter_mut().filter_map(|piece| piece.as_mut().err()) {
             read.passing = passing;

@@ -17,6 +17,7 @@ pub mod parse;
 mod pool;
 pub mod reply;
 pub mod request;
+mod rest;
 pub mod session;
 #[cfg(test)]
 mod tests;

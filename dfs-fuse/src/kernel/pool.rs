@@ -19,6 +19,7 @@ use super::init::{MAX_WRITE, Negotiated};
 use super::interrupt::Arrival;
 use super::parse::{self, Refused};
 use super::request::{Header, Operation, Request};
+use super::rest::Rest;
 
 /// Room for the largest WRITE and its heads.
 pub(super) const BUFFER: usize = MAX_WRITE as usize + 4096;
@@ -27,7 +28,7 @@ const KEPT_BYTES: usize = 64 << 20;
 /// After the mount has gone, threads blocked in operations get this long to notice.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Threads beyond the idle ones rest for so long before they end: to wake one costs a tenth of starting one.
+/// Threads beyond the idle ones rest for so long before they end.
 const REST: Duration = Duration::from_secs(10);
 
 /// How many threads serve one mount.
@@ -55,20 +56,11 @@ pub(super) struct Pool {
     idle: AtomicUsize,
     started: AtomicUsize,
     ended: AtomicBool,
-    resting: Mutex<Resting>,
-    needed: Condvar,
+    resting: Rest,
     kept: Mutex<Kept>,
     kept_count: AtomicUsize,
     all: Mutex<()>,
     changed: Condvar,
-}
-
-/// Threads that wait for no request.
-#[derive(Default)]
-struct Resting {
-    threads: usize,
-    /// How many of them are called for and have not noticed yet.
-    called: usize,
 }
 
 #[derive(Default)]
@@ -137,8 +129,7 @@ impl Pool {
             idle: AtomicUsize::new(0),
             started: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
-            resting: Mutex::default(),
-            needed: Condvar::new(),
+            resting: Rest::default(),
             kept: Mutex::default(),
             kept_count: AtomicUsize::new(0),
             all: Mutex::new(()),
@@ -201,7 +192,7 @@ impl Pool {
             }
             if idle > self.limits.idle {
                 self.idle.fetch_sub(1, Ordering::SeqCst);
-                if !self.rest() {
+                if !self.resting.wait(REST) {
                     return None;
                 }
                 continue;
@@ -235,7 +226,7 @@ impl Pool {
 
     /// Whether another thread reads on while this one works.
     fn replaced(self: &Arc<Self>) -> bool {
-        if self.call_a_resting_one() {
+        if self.resting.call() {
             return true;
         }
         match self.clone().grow() {
@@ -245,31 +236,6 @@ impl Pool {
                 false
             }
         }
-    }
-
-    /// Waits until another thread is needed: false when that was not soon.
-    fn rest(&self) -> bool {
-        let until = Instant::now() + REST;
-        let mut resting = self.resting.lock();
-        resting.threads += 1;
-        let mut late = false;
-        while resting.called == 0 && !late && !self.ended.load(Ordering::Acquire) {
-            late = self.needed.wait_until(&mut resting, until).timed_out();
-        }
-        resting.threads -= 1;
-        let called = resting.called > 0;
-        resting.called -= usize::from(called);
-        called
-    }
-
-    fn call_a_resting_one(&self) -> bool {
-        let mut resting = self.resting.lock();
-        let there = resting.threads > resting.called;
-        if there {
-            resting.called += 1;
-            self.needed.notify_one();
-        }
-        there
     }
 
     fn keep(self: &Arc<Self>, device: &Arc<Device>, bytes: &[u8]) -> bool {
@@ -319,10 +285,7 @@ impl Pool {
     fn end(&self) {
         self.ended.store(true, Ordering::Release);
         self.devices[0].interrupts.end();
-        {
-            let _resting = self.resting.lock();
-            self.needed.notify_all();
-        }
+        self.resting.end();
         let _all = self.all.lock();
         self.changed.notify_all();
     }

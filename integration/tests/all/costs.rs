@@ -222,3 +222,35 @@ fn writing_a_file_anew_costs_one_call_and_none_where_it_is_held_alone() {
     assert_eq!(std::fs::read(other.join("f0")).unwrap(), [13; 100]);
     scene.cluster.assert_clean();
 }
+
+const LISTED: usize = 200;
+
+#[test]
+fn a_walk_looks_up_no_entry_by_name() {
+    let scene = Scene::new();
+    for n in 0..LISTED {
+        std::fs::write(scene.join(&format!("f{n}")), [1; 10]).unwrap();
+    }
+    let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
+    let options = format!("allow_other,metrics={address}");
+    let other = Mount::with(&scene.cluster, scene.room.path(), "other", "", &options);
+    let sizes = || -> u64 {
+        let entries = std::fs::read_dir(other.path()).unwrap();
+        entries
+            .map(|entry| entry.unwrap().metadata().unwrap().len())
+            .sum()
+    };
+    assert_eq!(sizes(), LISTED as u64 * 10);
+    let calls = |op: &str| {
+        let label = format!("op=\"{op}\"");
+        Figures::of(address).sum("dfs_mount_call_seconds_count", &label)
+    };
+    assert!(calls("readdirplus") >= 1.0);
+    let lookups = calls("lookup");
+    assert!(lookups < LISTED as f64 / 10.0, "{lookups} names were looked up");
+    // What the listing told the kernel is taken back when it is no longer true.
+    std::fs::rename(scene.join("f0"), scene.join("f1")).unwrap();
+    std::fs::write(scene.join("f2"), [1; 15]).unwrap();
+    assert!(!other.join("f0").exists());
+    assert_eq!(sizes(), LISTED as u64 * 10 - 5);
+}
