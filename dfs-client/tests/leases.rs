@@ -9,8 +9,8 @@ use dfs_core::error::FsError;
 use dfs_core::ids::Ino;
 use dfs_core::op::{AttrChanges, RenameMode, SetTime, XattrMode};
 use dfs_core::types::{FileKind, Timestamp};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 fn find(vfs: &Vfs, name: &str) -> Option<Ino> {
     match vfs.lookup(&root(), Ino::ROOT, name.as_bytes()) {
@@ -298,6 +298,84 @@ fn a_recall_empties_the_kernels_caches_first() {
     let heard = heard.0.lock().unwrap();
     assert!(heard.contains(&(Ino::ROOT, Some(b"new".to_vec()))), "{heard:?}");
     assert!(heard.contains(&(Ino::ROOT, None)), "{heard:?}");
+}
+
+/// A listing with attributes: the names that the kernel may keep.
+fn list_plus(vfs: &Vfs) -> Vec<Vec<u8>> {
+    let opened = vfs.opendir(&root(), Ino::ROOT).unwrap();
+    let mut kept = Vec::new();
+    vfs.readdir(&root(), Ino::ROOT, opened.fh, 0, true, &mut |slot| {
+        if slot.entry.is_some_and(|entry| !entry.entry_ttl.is_zero()) {
+            kept.push(slot.name.to_vec());
+        }
+        true
+    })
+    .unwrap();
+    vfs.answered();
+    vfs.releasedir(Ino::ROOT, opened.fh);
+    kept
+}
+
+fn make(vfs: &Vfs, name: &[u8]) {
+    vfs.make(&root(), Ino::ROOT, name, FileKind::Fifo, 0o600, 0, 0, b"")
+        .unwrap();
+}
+
+#[test]
+fn names_told_in_a_listing_are_taken_back_by_a_recall() {
+    let cluster = Cluster::start();
+    let (one, two) = cluster.two_mounts();
+    make(&two, b"a");
+    make(&two, b"b");
+    let heard = Arc::new(Heard::default());
+    one.set_kernel_cache(heard.clone());
+    let mut kept = list_plus(&one);
+    kept.sort();
+    assert_eq!(kept, [b"a", b"b"]);
+    make(&two, b"c");
+    let heard = heard.0.lock().unwrap();
+    for name in kept {
+        assert!(heard.contains(&(Ino::ROOT, Some(name))), "{heard:?}");
+    }
+}
+
+/// A kernel in which a directory's lock is held until every name is dropped without it.
+#[derive(Default)]
+struct Locked {
+    dropped: Mutex<Option<Instant>>,
+    changed: Condvar,
+}
+
+impl KernelCache for Locked {
+    fn invalidate_inode(&self, _ino: Ino, _offset: u64, _len: u64) {}
+
+    fn invalidate_entry(&self, _parent: Ino, _name: &[u8]) {
+        let dropped = self.dropped.lock().unwrap();
+        let _dropped = self
+            .changed
+            .wait_while(dropped, |dropped| dropped.is_none())
+            .unwrap();
+    }
+
+    fn drop_all_names(&self) -> bool {
+        *self.dropped.lock().unwrap() = Some(Instant::now());
+        self.changed.notify_all();
+        true
+    }
+}
+
+#[test]
+fn names_are_not_dropped_at_once_before_a_listing_has_arrived() {
+    let cluster = Cluster::start();
+    let (one, two) = cluster.two_mounts();
+    make(&two, b"a");
+    let kernel = Arc::new(Locked::default());
+    one.set_kernel_cache(kernel.clone());
+    let begun = Instant::now();
+    assert_eq!(list_plus(&one), [b"a"]);
+    make(&two, b"b");
+    let dropped = kernel.dropped.lock().unwrap().unwrap();
+    assert!(dropped >= begun + Duration::from_millis(200));
 }
 
 #[test]

@@ -24,6 +24,7 @@ use dfs_core::types::{Attr, FileKind, LeaseMode, Timestamp};
 use parking_lot::{Condvar, Mutex};
 use ranges::Ranges;
 use std::collections::HashMap;
+use std::time::Instant;
 
 /// Most names of one directory that are kept, and that the kernel may keep: each can be invalidated by name.
 const NAMES_MAX: usize = 65_536;
@@ -94,6 +95,8 @@ pub(crate) struct State {
     pub busy: u32,
     /// Counts answers from which the kernel may fill its caches, to be kept until a recall.
     pub fills: u64,
+    /// When a listing last gave the kernel names of this directory.
+    pub listed: Option<Instant>,
     /// The newest change of names or attributes that was made here, by its place in the journal; 0 is none.
     pub changed_here: u64,
     /// The change that made it, in the same way.

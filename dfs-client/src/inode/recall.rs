@@ -30,6 +30,8 @@ const OPEN_ROUNDS: usize = 3;
 /// When a local call on the inode waits for another client, the kernel may hold the very lock that dropping a name
 /// needs, and that client may be waiting for us. Then, or after so long, all names are dropped at once, without it.
 const NAMES_PATIENCE: Duration = Duration::from_millis(100);
+/// A listing that was answered before is taken in by then, unless the directory's lock tells it.
+const LISTING_ARRIVAL: Duration = Duration::from_millis(200);
 /// How often it is looked whether a call has come that waits.
 pub(super) const LOOK: Duration = Duration::from_millis(5);
 /// A kernel that can only drop names one by one is waited for this long while it may hold the directory's lock.
@@ -125,6 +127,10 @@ impl Recaller {
     }
 
     fn empty_all(&self, known: Vec<(Arc<Inode>, Vec<Vec<u8>>)>) {
+        let listed = known
+            .iter()
+            .filter_map(|(inode, _)| inode.state.lock().listed)
+            .max();
         let dropped = self.drop_all_names();
         for (inode, mut names) in known {
             if dropped {
@@ -133,6 +139,9 @@ impl Recaller {
                 names.extend(inode.state.lock().names.keys().cloned());
             }
             self.invalidate(&inode, names, vec![WHOLE], INVALIDATE_TIMEOUT);
+        }
+        if let_arrive(listed) {
+            self.drop_all_names();
         }
     }
 
@@ -219,7 +228,7 @@ impl Recaller {
     /// Has the kernel drop what the lease protected. An answer given before is waited for by the kernel itself; the
     /// count of those given later must not have moved when the lease goes. `None` when nothing had to be dropped.
     fn empty_kernel(&self, inode: &Arc<Inode>, keep: LeaseMode, until: Instant) -> Option<u64> {
-        let (fills, names, busy) = {
+        let (fills, names, busy, listed) = {
             let mut state = inode.state.lock();
             let arrived = Instant::now() + ARRIVAL;
             while state.answering > 0 && !inode.changed.wait_until(&mut state, arrived).timed_out() {}
@@ -232,30 +241,48 @@ impl Recaller {
             } else {
                 Vec::new()
             };
-            (state.fills, names, state.busy > 0)
+            (state.fills, names, state.busy > 0, state.listed)
         };
         let left = until.saturating_duration_since(Instant::now());
-        if names.len() > NAMES_ONE_BY_ONE && self.drop_all_names() {
-            self.invalidate(inode, Vec::new(), vec![WHOLE], left);
-        } else if !names.is_empty() {
-            self.empty_directory(inode, names, busy, left);
-        } else {
+        if names.is_empty() {
             self.empty_pages(inode, until);
+        } else {
+            self.empty_directory(inode, names, busy, listed, left);
         }
         Some(fills)
     }
 
-    /// One by one, unless the kernel may hold the directory's lock for a call of ours that waits.
-    fn empty_directory(&self, inode: &Arc<Inode>, names: Vec<Vec<u8>>, busy: bool, left: Duration) {
-        if !busy && self.invalidate(inode, names.clone(), vec![WHOLE], NAMES_PATIENCE.min(left)) {
+    /// Few names are dropped one by one, unless the kernel may hold the directory's lock for a call of ours that waits. Of
+    /// many only one is: it waits for that lock as well, which a listing has until the kernel has taken it in.
+    fn empty_directory(
+        &self,
+        inode: &Arc<Inode>,
+        mut names: Vec<Vec<u8>>,
+        busy: bool,
+        listed: Option<Instant>,
+        left: Duration,
+    ) {
+        let many = names.len() > NAMES_ONE_BY_ONE;
+        let parts = if many { Vec::new() } else { vec![WHOLE] };
+        let dropped = if many { names[..1].to_vec() } else { names.clone() };
+        let patience = NAMES_PATIENCE.min(left);
+        let locked = busy || !self.invalidate(inode, dropped, parts, patience);
+        if !locked && !many {
             return;
+        }
+        if locked {
+            let_arrive(listed);
         }
         if self.drop_all_names() {
             // Attributes take no lock.
-            self.invalidate(inode, Vec::new(), vec![WHOLE], left);
-        } else {
-            self.invalidate(inode, names, vec![WHOLE], OLD_KERNEL_PATIENCE);
+            names.clear();
         }
+        let patience = match (names.is_empty(), locked) {
+            (true, _) => left,
+            (false, true) => OLD_KERNEL_PATIENCE,
+            (false, false) => patience,
+        };
+        self.invalidate(inode, names, vec![WHOLE], patience);
     }
 
     /// Whether the kernel could drop every name of the mount at once.
@@ -275,4 +302,12 @@ impl Recaller {
         self.begin(inode, names, parts)
             .is_none_or(|ended| ended.within(wait))
     }
+}
+
+/// Gives a listing that was answered the time to arrive, if it needs any: the kernel keeps its names as if they had been told
+/// after all were dropped.
+fn let_arrive(listed: Option<Instant>) -> bool {
+    let left = listed.map(|listed| LISTING_ARRIVAL.saturating_sub(listed.elapsed()));
+    let left = left.filter(|left| !left.is_zero());
+    left.map(std::thread::sleep).is_some()
 }

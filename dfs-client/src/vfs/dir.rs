@@ -91,9 +91,12 @@ impl Vfs {
         // A listing from the start must show what is there now.
         listing.filled &= offset > DOT_DOT;
         let mut cookie = if offset <= DOT_DOT { 0 } else { offset };
+        let mut handed_out = false;
         loop {
             let place = match listing.place(cookie) {
                 Some(place) => place,
+                // Names that the kernel may keep do not wait here for others: a recall would not know of them.
+                None if handed_out => return Ok(()),
                 None => {
                     *listing = match self.page_here(&handle.inode) {
                         Some(page) => page,
@@ -107,6 +110,7 @@ impl Vfs {
                     return Ok(());
                 }
                 cookie = entry.cookie;
+                handed_out = true;
             }
             if listing.end {
                 return Ok(());
@@ -282,11 +286,10 @@ impl Vfs {
         state.found_as(directory.ino, &entry.name);
         let attr_ttl = self.attr_ttl(&inode, &mut state);
         drop(state);
-        // A recall takes the name back after the kernel has taken it in: the listing holds the directory's lock.
         Some(Entry {
             attr: self.shown(attr),
             attr_ttl,
-            entry_ttl: self.name_ttl(directory, &entry.name, Some(entry.ino)),
+            entry_ttl: self.listed_name_ttl(directory, &entry.name, entry.ino),
         })
     }
 }

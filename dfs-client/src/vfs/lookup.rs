@@ -1,13 +1,14 @@
 //! Names to inodes: lookup, forget, readlink.
 
 use super::{Caller, Entry, Found, Ttl, Vfs, check_name};
-use crate::inode::Inode;
+use crate::inode::{Inode, State};
 use crate::wait::Patience;
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::Ino;
 use dfs_core::op::{Op, Reply};
 use dfs_core::types::{Attr, LeaseMode};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// How often a name is looked up again because what it meant was gone before the coordinator knew of us.
 const ROUNDS: usize = 8;
@@ -142,10 +143,21 @@ impl Vfs {
     }
 
     /// How long the kernel may keep the name, or its absence: only if a recall would take it back by name.
-    pub(super) fn name_ttl(&self, parent: &Inode, name: &[u8], ino: Option<Ino>) -> Ttl {
+    fn name_ttl(&self, parent: &Inode, name: &[u8], ino: Option<Ino>) -> Ttl {
+        self.kept_name_ttl(&mut parent.state.lock(), name, ino)
+    }
+
+    /// The same for a name in a listing.
+    pub(super) fn listed_name_ttl(&self, parent: &Inode, name: &[u8], ino: Ino) -> Ttl {
         let mut state = parent.state.lock();
+        // The recall waits for the listing to arrive.
+        state.listed = Some(Instant::now());
+        self.kept_name_ttl(&mut state, name, Some(ino))
+    }
+
+    fn kept_name_ttl(&self, state: &mut State, name: &[u8], ino: Option<Ino>) -> Ttl {
         let kept = state.names.get(name) == Some(&ino);
-        if kept && self.holds(&state, LeaseMode::Shared) && state.recalling == 0 {
+        if kept && self.holds(state, LeaseMode::Shared) && state.recalling == 0 {
             state.fills += 1;
             self.config.entry_ttl
         } else {
