@@ -62,7 +62,8 @@ mod tests {
     fn resting(rest: &Arc<Rest>, count: usize, limit: Duration) -> Vec<std::thread::JoinHandle<bool>> {
         let begun = |_| {
             let rest = rest.clone();
-            std::thread::spawn(move || rest.wait(limit))
+            let thread = std::thread::Builder::new().name("resting".into());
+            thread.spawn(move || rest.wait(limit)).unwrap()
         };
         let threads = (0..count).map(begun).collect();
         while rest.state.lock().threads < count {
