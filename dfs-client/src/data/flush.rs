@@ -204,7 +204,7 @@ impl Data {
     /// another thread costs as much as a quick disk.
     fn flush_from_here(self: &Arc<Self>, inode: &Arc<Inode>) {
         let mut batch = self.seal(std::slice::from_ref(inode));
-        if batch.parts.is_empty() || !spread::is_small(&batch) {
+        if batch.parts.is_empty() || !spread::is_tiny(&batch) {
             return self.launch(batch);
         }
         batch.is_waited_for = true;

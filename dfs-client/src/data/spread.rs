@@ -21,6 +21,8 @@ use tokio::sync::watch;
 
 /// Longest content: beyond it, sending every byte to each member costs the writer's network more than a hop saves.
 const SMALL: u32 = 128 << 10;
+/// Content that sockets take at once, also of a member that is frozen: telling it makes no thread wait.
+const TINY: u32 = 32 << 10;
 /// So long answers are waited for without a watch over those who owe them.
 const UNWATCHED: Duration = Duration::from_millis(20);
 /// A disk that takes longer does not work. A member that is frozen is noticed by its pings long before.
@@ -37,6 +39,11 @@ pub(super) enum Small {
 /// Whether the batch may go the quick way.
 pub(super) fn is_small(batch: &Batch) -> bool {
     batch.len <= SMALL
+}
+
+/// Whether a thread that waits for the batch may carry it itself.
+pub(super) fn is_tiny(batch: &Batch) -> bool {
+    batch.len <= TINY
 }
 
 struct Asked {
@@ -98,7 +105,7 @@ impl Data {
             put,
             content,
             is_told: false,
-            slowest: Duration::ZERO,
+            slowest: Some(Duration::ZERO),
         };
         match converse(talk, batch.is_waited_for).await {
             Some(on_disk) => Ok((sha256, on_disk)),
@@ -109,8 +116,8 @@ impl Data {
 
 /// Whether every member answered that it has the content on its disk: how long the slowest disk took.
 async fn converse(mut talk: Talk, is_waited_for: bool) -> Option<Duration> {
-    if is_waited_for && talk.in_place()? {
-        return Some(talk.slowest);
+    if is_waited_for && talk.in_place() {
+        return talk.slowest;
     }
     let peers: Vec<Arc<Peer>> = talk.members.iter().map(|asked| asked.peer.clone()).collect();
     let closers: Vec<Closer> = talk
@@ -150,45 +157,49 @@ struct Talk {
     put: v1::FramedPut,
     content: Bytes,
     is_told: bool,
-    slowest: Duration,
+    /// None once somebody has not taken it.
+    slowest: Option<Duration>,
 }
 
 impl Talk {
-    /// Takes the answers that come within a moment: whether these were all. Nothing when it failed.
-    fn in_place(&mut self) -> Option<bool> {
-        self.tell()?;
+    /// Takes the answers that come within a moment: whether these were all.
+    fn in_place(&mut self) -> bool {
+        self.tell();
         let until = Instant::now() + UNWATCHED;
         while let Some(asked) = self.members.pop_front() {
             if !asked.exchange.is_answered_by(until) {
                 self.members.push_front(asked);
-                return Some(false);
+                return false;
             }
-            self.take_answer(asked)?;
+            self.take_answer(asked);
         }
-        Some(true)
+        true
     }
 
     fn end(&mut self) -> Option<Duration> {
-        self.tell()?;
+        self.tell();
         while let Some(asked) = self.members.pop_front() {
-            self.take_answer(asked)?;
+            self.take_answer(asked);
         }
-        Some(self.slowest)
+        self.slowest
     }
 
-    /// Tells all, once.
-    fn tell(&mut self) -> Option<()> {
+    /// Tells all, once. When one cannot be told, nobody is asked for an answer.
+    fn tell(&mut self) {
         if std::mem::replace(&mut self.is_told, true) {
-            return Some(());
+            return;
         }
         for Asked { exchange, .. } in &mut self.members {
             let body = Body::Put(self.put.clone());
-            exchange.ask(self.request.clone(), body, &self.content).ok()?;
+            if exchange.ask(self.request.clone(), body, &self.content).is_err() {
+                self.slowest = None;
+                self.members.clear();
+                return;
+            }
         }
-        Some(())
     }
 
-    fn take_answer(&mut self, asked: Asked) -> Option<()> {
+    fn take_answer(&mut self, asked: Asked) {
         let Asked {
             node,
             peer,
@@ -200,8 +211,7 @@ impl Talk {
                 peer.succeeded();
                 exchange.end();
                 let on_disk = Duration::from_micros(reply.disk_us.into());
-                self.slowest = self.slowest.max(on_disk);
-                Some(())
+                self.slowest = self.slowest.map(|slowest| slowest.max(on_disk));
             }
             Ok(reply) => {
                 tracing::debug!(
@@ -210,11 +220,11 @@ impl Talk {
                     "a small chunk was not taken"
                 );
                 exchange.end();
-                None
+                self.slowest = None;
             }
             Err(error) => {
                 tracing::debug!(member = node, %error, "a small chunk's connection ended");
-                None
+                self.slowest = None;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The threads that read requests and answer them. Owner of their number: a hit is answered by the thread that read
-//! it; a thread that blocks is replaced while the limit allows, first by one that rests since too many waited. Beyond the limit one thread goes on reading, so that
-//! interrupts and forgets are always heard, and keeps the rest for the next free thread.
+//! it; a thread that blocks is replaced while the limit allows, by one that rests if there is any. Beyond the limit one
+//! thread goes on reading, so that interrupts and forgets are always heard, and keeps the rest for the next free thread.
 
 use std::collections::VecDeque;
 use std::io;
