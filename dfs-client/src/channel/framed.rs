@@ -137,12 +137,6 @@ impl Exchange {
         self.wire.closer()
     }
 
-    /// Whether there is something to read, an answer or the connection's end, by then.
-    pub fn is_answered_by(&self, until: Instant) -> bool {
-        self.wire
-            .is_readable_within(until.saturating_duration_since(Instant::now()))
-    }
-
     /// The answer's message; its payload is read by `payload`. All of it must come within `limit`: else the peer's
     /// framed connections rest for a while.
     pub fn answer(&mut self, limit: Duration) -> io::Result<v1::FramedReply> {

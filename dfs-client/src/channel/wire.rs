@@ -1,10 +1,8 @@
 //! A blocking byte stream of a framed connection, over TCP or a Unix socket, with one deadline for all that is read.
 //! Both ends use it: the client's quick reads and the datanode's threads. It knows no message.
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -16,8 +14,6 @@ enum Stream {
 pub struct Wire {
     stream: Stream,
     deadline: Instant,
-    /// How long a read waits, as the socket was told last.
-    timeout: Duration,
 }
 
 impl Wire {
@@ -38,7 +34,6 @@ impl Wire {
         Wire {
             stream,
             deadline: Instant::now(),
-            timeout: Duration::ZERO,
         }
     }
 
@@ -49,31 +44,6 @@ impl Wire {
     /// What is read from now on must have come within `limit`; later it is `WouldBlock`.
     pub fn read_within(&mut self, limit: Duration) {
         self.deadline = Instant::now() + limit;
-    }
-
-    /// Whether there is something to read, or its end, within `limit`.
-    pub fn is_readable_within(&self, limit: Duration) -> bool {
-        let stream = match &self.stream {
-            Stream::Tcp(stream) => stream.as_fd(),
-            Stream::Unix(stream) => stream.as_fd(),
-        };
-        let mut polled = [PollFd::new(stream, PollFlags::POLLIN)];
-        let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
-        // Interrupted is as good as not yet.
-        poll(&mut polled, limit).is_ok_and(|ready| ready > 0)
-    }
-
-    /// Tells the socket how long a read waits, unless what it was told last is about right.
-    fn wait_at_most(&mut self, left: Duration) -> io::Result<()> {
-        if left <= self.timeout && self.timeout <= left + left / 8 {
-            return Ok(());
-        }
-        match &self.stream {
-            Stream::Tcp(stream) => stream.set_read_timeout(Some(left))?,
-            Stream::Unix(stream) => stream.set_read_timeout(Some(left))?,
-        }
-        self.timeout = left;
-        Ok(())
     }
 
     /// Another handle of the same connection, to end it from elsewhere.
@@ -119,10 +89,15 @@ impl Read for Wire {
         if left.is_zero() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        self.wait_at_most(left)?;
         match &mut self.stream {
-            Stream::Tcp(stream) => stream.read(buf),
-            Stream::Unix(stream) => stream.read(buf),
+            Stream::Tcp(stream) => {
+                stream.set_read_timeout(Some(left))?;
+                stream.read(buf)
+            }
+            Stream::Unix(stream) => {
+                stream.set_read_timeout(Some(left))?;
+                stream.read(buf)
+            }
         }
     }
 }

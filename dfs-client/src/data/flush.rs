@@ -3,7 +3,6 @@
 
 use super::Data;
 use super::seal::{Batch, Part};
-use super::spread;
 use crate::channel::Backoff;
 use crate::figures;
 use crate::inode::Inode;
@@ -174,7 +173,7 @@ impl Data {
             (state.content.failures, None)
         };
         loop {
-            self.flush_from_here(inode);
+            self.flush(std::slice::from_ref(inode));
             self.hurry.notify_waiters();
             let mut state = inode.state.lock();
             if state.content.dirty.is_empty() || target.is_none() && state.content.hold == 0 {
@@ -200,23 +199,6 @@ impl Data {
         }
     }
 
-    /// Like `flush` of one file; the thread that waits carries a small batch itself for a while, since each hand-over to
-    /// another thread costs as much as a quick disk.
-    fn flush_from_here(self: &Arc<Self>, inode: &Arc<Inode>) {
-        let mut batch = self.seal(std::slice::from_ref(inode));
-        if batch.parts.is_empty() || !spread::is_tiny(&batch) {
-            return self.launch(batch);
-        }
-        batch.is_waited_for = true;
-        let mut carried = Box::pin(self.clone().carry(batch));
-        let ended = self
-            .runtime
-            .block_on(async { tokio::time::timeout(WAIT_TICK, &mut carried).await });
-        if ended.is_err() {
-            self.runtime.spawn(carried);
-        }
-    }
-
     /// Waits until nothing of the file is on its way; what is dirty stays.
     pub fn wait_for_flights(&self, inode: &Inode, patience: Patience<'_>) -> FsResult<()> {
         let mut state = inode.state.lock();
@@ -237,7 +219,6 @@ impl Data {
                 Ok(()) => return,
                 Err(error) => error,
             };
-            batch.is_waited_for = false;
             if is_final(error) && chunk.is_some() {
                 return self.lose(&batch.parts, error);
             }

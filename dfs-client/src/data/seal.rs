@@ -29,8 +29,6 @@ pub(super) struct Batch {
     pub len: u32,
     /// At most so many extents come of it.
     segments: usize,
-    /// The thread that carries it has nothing else to do: it may block for a moment.
-    pub is_waited_for: bool,
 }
 
 impl Batch {
@@ -78,12 +76,6 @@ impl Batch {
 impl Data {
     /// Seals everything that is dirty in these files and sends it on its way.
     pub fn flush(self: &Arc<Self>, inodes: &[Arc<Inode>]) {
-        let last = self.seal(inodes);
-        self.launch(last);
-    }
-
-    /// Seals everything that is dirty in these files. All batches but the last are sent on their way.
-    pub(super) fn seal(self: &Arc<Self>, inodes: &[Arc<Inode>]) -> Batch {
         let mut batch = Batch::default();
         for inode in self.named_before(inodes).iter().chain(inodes) {
             loop {
@@ -105,10 +97,10 @@ impl Data {
                 }
             }
         }
-        batch
+        self.launch(batch);
     }
 
-    pub(super) fn launch(self: &Arc<Self>, batch: Batch) {
+    fn launch(self: &Arc<Self>, batch: Batch) {
         if !batch.parts.is_empty() {
             self.runtime.spawn(self.clone().carry(batch));
         }

@@ -4,7 +4,7 @@
 
 use super::Data;
 use super::seal::Batch;
-use crate::channel::{Closer, Exchange, InUse, Peer};
+use crate::channel::{Closer, Exchange, Peer};
 use crate::observe::request;
 use crate::session::Map;
 use bytes::Bytes;
@@ -14,17 +14,12 @@ use dfs_proto::v1;
 use dfs_proto::v1::framed_request::Body;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Longest content: beyond it, sending every byte to each member costs the writer's network more than a hop saves.
 const SMALL: u32 = 128 << 10;
-/// Content that sockets take at once, also of a member that is frozen: telling it makes no thread wait.
-const TINY: u32 = 32 << 10;
-/// So long answers are waited for without a watch over those who owe them.
-const UNWATCHED: Duration = Duration::from_millis(20);
 /// A disk that takes longer does not work. A member that is frozen is noticed by its pings long before.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -41,16 +36,10 @@ pub(super) fn is_small(batch: &Batch) -> bool {
     batch.len <= SMALL
 }
 
-/// Whether a thread that waits for the batch may carry it itself.
-pub(super) fn is_tiny(batch: &Batch) -> bool {
-    batch.len <= TINY
-}
-
 struct Asked {
     node: u32,
     peer: Arc<Peer>,
     exchange: Exchange,
-    in_use: InUse,
 }
 
 impl Data {
@@ -66,20 +55,14 @@ impl Data {
         if members.iter().any(|(_, peer)| !peer.is_healthy()) {
             return Err(Small::NotTried);
         }
-        let mut asked = VecDeque::with_capacity(members.len());
+        let mut asked = Vec::with_capacity(members.len());
         for (node, peer) in members {
             let Some(exchange) = peer.framed(&self.runtime) else {
                 asked.into_iter().for_each(|asked: Asked| asked.exchange.end());
                 return Err(Small::NotTried);
             };
             let (node, peer) = (node.id, peer.clone());
-            let in_use = peer.begin();
-            asked.push_back(Asked {
-                node,
-                peer,
-                exchange,
-                in_use,
-            });
+            asked.push(Asked { node, peer, exchange });
         }
         let Some(content) = batch.pieces(SMALL as usize).pop() else {
             return Err(Small::NotTried);
@@ -99,15 +82,8 @@ impl Data {
             crcs,
             sha256: sha256.to_vec(),
         };
-        let talk = Talk {
-            members: asked,
-            request: request::transfer(self.session.id(), id),
-            put,
-            content,
-            is_told: false,
-            slowest: Some(Duration::ZERO),
-        };
-        match converse(talk, batch.is_waited_for).await {
+        let request = request::transfer(self.session.id(), id);
+        match converse(asked, request, put, content).await {
             Some(on_disk) => Ok((sha256, on_disk)),
             None => Err(Small::Failed),
         }
@@ -115,19 +91,21 @@ impl Data {
 }
 
 /// Whether every member answered that it has the content on its disk: how long the slowest disk took.
-async fn converse(mut talk: Talk, is_waited_for: bool) -> Option<Duration> {
-    if is_waited_for && talk.in_place() {
-        return talk.slowest;
-    }
-    let peers: Vec<Arc<Peer>> = talk.members.iter().map(|asked| asked.peer.clone()).collect();
-    let closers: Vec<Closer> = talk
-        .members
+async fn converse(
+    asked: Vec<Asked>,
+    request: String,
+    put: v1::FramedPut,
+    content: Bytes,
+) -> Option<Duration> {
+    let closers: Vec<Closer> = asked
         .iter()
         .filter_map(|asked| asked.exchange.closer().ok())
         .collect();
+    let peers: Vec<Arc<Peer>> = asked.iter().map(|asked| asked.peer.clone()).collect();
+    let in_use: Vec<_> = peers.iter().map(|peer| peer.begin()).collect();
     let (ended, told) = watch::channel(false);
-    let talking = tokio::task::spawn_blocking(move || {
-        let done = talk.end();
+    let talk = tokio::task::spawn_blocking(move || {
+        let done = talk(asked, &request, &put, &content);
         // Those who watch are gone when one of them gave up.
         let _ = ended.send(true);
         done
@@ -146,72 +124,33 @@ async fn converse(mut talk: Talk, is_waited_for: bool) -> Option<Duration> {
             return None;
         }
     }
-    talking.await.unwrap_or(None)
+    drop(in_use);
+    talk.await.unwrap_or(None)
 }
 
-/// One chunk told to all members of its set. It blocks.
-struct Talk {
-    /// Whose answers are not there yet.
-    members: VecDeque<Asked>,
-    request: String,
-    put: v1::FramedPut,
-    content: Bytes,
-    is_told: bool,
-    /// None once somebody has not taken it.
-    slowest: Option<Duration>,
-}
-
-impl Talk {
-    /// Takes the answers that come within a moment: whether these were all.
-    fn in_place(&mut self) -> bool {
-        self.tell();
-        let until = Instant::now() + UNWATCHED;
-        while let Some(asked) = self.members.pop_front() {
-            if !asked.exchange.is_answered_by(until) {
-                self.members.push_front(asked);
-                return false;
-            }
-            self.take_answer(asked);
-        }
-        true
-    }
-
-    fn end(&mut self) -> Option<Duration> {
-        self.tell();
-        while let Some(asked) = self.members.pop_front() {
-            self.take_answer(asked);
-        }
-        self.slowest
-    }
-
-    /// Tells all, once. When one cannot be told, nobody is asked for an answer.
-    fn tell(&mut self) {
-        if std::mem::replace(&mut self.is_told, true) {
-            return;
-        }
-        for Asked { exchange, .. } in &mut self.members {
-            let body = Body::Put(self.put.clone());
-            if exchange.ask(self.request.clone(), body, &self.content).is_err() {
-                self.slowest = None;
-                self.members.clear();
-                return;
-            }
+/// Asks all, then takes the answers. Blocks.
+fn talk(mut asked: Vec<Asked>, request: &str, put: &v1::FramedPut, content: &[u8]) -> Option<Duration> {
+    for Asked { exchange, .. } in &mut asked {
+        if exchange
+            .ask(request.to_owned(), Body::Put(put.clone()), content)
+            .is_err()
+        {
+            return None;
         }
     }
-
-    fn take_answer(&mut self, asked: Asked) {
-        let Asked {
-            node,
-            peer,
-            mut exchange,
-            in_use: _in_use,
-        } = asked;
+    let mut slowest = Some(Duration::ZERO);
+    for Asked {
+        node,
+        peer,
+        mut exchange,
+    } in asked
+    {
         match exchange.answer(LIMIT) {
             Ok(reply) if reply.code == 0 && reply.on_disk == node => {
                 peer.succeeded();
                 exchange.end();
                 let on_disk = Duration::from_micros(reply.disk_us.into());
-                self.slowest = self.slowest.map(|slowest| slowest.max(on_disk));
+                slowest = slowest.map(|slowest| slowest.max(on_disk));
             }
             Ok(reply) => {
                 tracing::debug!(
@@ -220,12 +159,13 @@ impl Talk {
                     "a small chunk was not taken"
                 );
                 exchange.end();
-                self.slowest = None;
+                slowest = None;
             }
             Err(error) => {
                 tracing::debug!(member = node, %error, "a small chunk's connection ended");
-                self.slowest = None;
+                slowest = None;
             }
         }
     }
+    slowest
 }

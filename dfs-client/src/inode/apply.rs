@@ -78,6 +78,7 @@ impl Events for Caches {
         if let Some(inode) = &inode {
             let mut state = inode.state.lock();
             state.recalling += 1;
+            state.recalled = Some(std::time::Instant::now());
             if taken {
                 self.lower(inode.ino, &mut state, keep);
             }

@@ -95,6 +95,8 @@ pub(crate) struct State {
     pub busy: u32,
     /// Counts answers from which the kernel may fill its caches, to be kept until a recall.
     pub fills: u64,
+    /// When the lease was last wanted by somebody else.
+    pub recalled: Option<Instant>,
     /// When a listing last gave the kernel names of this directory.
     pub listed: Option<Instant>,
     /// The newest change of names or attributes that was made here, by its place in the journal; 0 is none.

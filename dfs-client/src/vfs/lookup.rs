@@ -8,10 +8,12 @@ use dfs_core::ids::Ino;
 use dfs_core::op::{Op, Reply};
 use dfs_core::types::{Attr, LeaseMode};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How often a name is looked up again because what it meant was gone before the coordinator knew of us.
 const ROUNDS: usize = 8;
+/// A directory that others wanted so lately is likely to be recalled while a listing of it is on its way.
+const CONTENDED: Duration = Duration::from_secs(5);
 
 impl Vfs {
     /// The entry `name` of `parent`. A found entry counts as a lookup.
@@ -150,7 +152,10 @@ impl Vfs {
     /// The same for a name in a listing.
     pub(super) fn listed_name_ttl(&self, parent: &Inode, name: &[u8], ino: Ino) -> Ttl {
         let mut state = parent.state.lock();
-        // The recall waits for the listing to arrive.
+        if state.recalled.is_some_and(|at| at.elapsed() < CONTENDED) {
+            return Ttl::ZERO;
+        }
+        // A recall waits for the listing to arrive.
         state.listed = Some(Instant::now());
         self.kept_name_ttl(&mut state, name, Some(ino))
     }
