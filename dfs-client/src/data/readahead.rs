@@ -45,9 +45,7 @@ impl Readahead {
         self.asked = (end + self.window).max(from);
         (from, self.asked)
     }
-}
 
-impl Readahead {
     /// Whether it has gone on for so long that it will hardly come back to what it has passed, nor anybody to what lies
     /// beside that in the same blocks.
     pub fn is_streaming(&self) -> bool {

@@ -155,9 +155,12 @@ impl Vfs {
         if state.recalled.is_some_and(|at| at.elapsed() < CONTENDED) {
             return Ttl::ZERO;
         }
-        // A recall waits for the listing to arrive.
-        state.listed = Some(Instant::now());
-        self.kept_name_ttl(&mut state, name, Some(ino))
+        let ttl = self.kept_name_ttl(&mut state, name, Some(ino));
+        if !ttl.is_zero() {
+            // A recall waits for the listing to arrive.
+            state.listed = Some(Instant::now());
+        }
+        ttl
     }
 
     fn kept_name_ttl(&self, state: &mut State, name: &[u8], ino: Option<Ino>) -> Ttl {

@@ -151,8 +151,8 @@ fn measure(args: &BenchArgs, target: &'static Target, result: &Path) -> Outcome 
 fn programs(args: &BenchArgs) -> PathBuf {
     let built = || shell::target_dir().join("release");
     // The targets' scripts leave the directory that a relative path is meant from.
-    let given = args.programs.as_ref().map(std::path::absolute);
-    given.and_then(Result::ok).unwrap_or_else(built)
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    args.programs.as_ref().map_or_else(built, absolute)
 }
 
 /// What is measured, for the page.
