@@ -9,7 +9,7 @@ use dfs_core::error::FsError;
 use dfs_core::ids::Ino;
 use dfs_core::op::{AttrChanges, RenameMode, SetTime, XattrMode};
 use dfs_core::types::{FileKind, Timestamp};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 fn find(vfs: &Vfs, name: &str) -> Option<Ino> {
@@ -104,6 +104,34 @@ fn appends_of_two_mounts_do_not_overwrite_each_other() {
     let file = open(&mounts[0], "log", libc::O_RDONLY);
     assert_eq!(size(&mounts[0], file), 1000);
     assert_eq!(read(&mounts[0], file, 0, 2000), b"0123456789".repeat(100));
+}
+
+#[test]
+fn a_granted_lease_is_used_before_it_goes_on() {
+    const WRITES: u64 = 40;
+    let cluster = Cluster::start();
+    // While one of three is granted the lease another one waits for it: it is recalled before its writer has woken.
+    let mount = || cluster.mount_with(|config| config.writes_back = false);
+    let mounts = [mount(), mount(), mount()];
+    create(&mounts[0], "file");
+    let before = cluster.coordinator.calls();
+    let together = Arc::new(Barrier::new(mounts.len()));
+    let threads = mounts.map(|vfs| {
+        let file = open(&vfs, "file", libc::O_WRONLY);
+        let together = together.clone();
+        let write_all = move || {
+            for at in 0..WRITES {
+                together.wait();
+                write(&vfs, file, at, b"x");
+            }
+            vfs
+        };
+        std::thread::Builder::new().spawn(write_all).unwrap()
+    });
+    let _mounts = threads.map(|thread| thread.join().unwrap());
+    // For each write the lease, once, and a commit; for opening a few more.
+    let calls = cluster.coordinator.calls() - before;
+    assert!(calls <= 3 * (2 * WRITES + 10), "{calls} calls");
 }
 
 #[test]

@@ -87,10 +87,10 @@ pub(crate) struct State {
     /// Answers that the kernel may keep and that are on their way to it: an inode that it does not have yet cannot be
     /// invalidated.
     pub answering: u32,
-    /// Threads that wait for a lease.
+    /// Writers that wait for the exclusive lease.
     pub acquirers: u32,
-    /// The exclusive lease was granted to a waiting writer that has not used it yet.
-    pub fresh: bool,
+    /// So many of them were granted it and have not used it yet: a recall lets them write once.
+    pub fresh: u32,
     /// Calls under way for which the kernel may hold locks of the inode.
     pub busy: u32,
     /// Counts answers from which the kernel may fill its caches, to be kept until a recall.
@@ -222,13 +222,20 @@ impl State {
 
     /// What the session holds now.
     pub fn set_lease(&mut self, mode: LeaseMode) {
-        if mode == LeaseMode::Exclusive && self.lease < mode && self.acquirers > 0 {
-            self.fresh = true;
-        }
+        self.fresh = match mode {
+            LeaseMode::Exclusive if self.lease < mode => self.acquirers,
+            LeaseMode::Exclusive => self.fresh,
+            _ => 0,
+        };
         self.lease = mode;
         if mode == LeaseMode::None {
             self.forget();
         }
+    }
+
+    /// Whether a write has to wait for a recall to end.
+    pub fn is_going(&self) -> bool {
+        self.recalling > 0 && self.fresh == 0
     }
 
     /// Drops what only a lease keeps true.
@@ -243,7 +250,7 @@ impl State {
         self.futile_until = 0;
         self.parent = None;
         self.atime = None;
-        self.fresh = false;
+        self.fresh = 0;
     }
 
     /// Remembers an entry of this directory, or its absence, unless it was changed here since.
@@ -352,7 +359,6 @@ impl State {
             && self.content.is_clean()
             && !self.content.is_loss_untold()
             && self.recalling == 0
-            && self.acquirers == 0
             && self.busy == 0
             && !self.declared_open
             && !self.orphan

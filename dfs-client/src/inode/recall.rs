@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// Recalls served at a time: one that waits for a flush must not hold up the others.
 pub(crate) const THREADS: usize = 4;
-/// A thread that was granted a lease may use it once before it is given back, if it does so soon.
+/// Writers that were granted a lease may use it once before it is given back, if they do so soon.
 const FIRST_USE: Duration = Duration::from_millis(30);
 /// A recall is answered within this many lease terms, flushed or not: after three the coordinator takes the lease.
 const BOUND_TERMS: u32 = 2;
@@ -194,8 +194,8 @@ impl Recaller {
     fn let_use_once(&self, inode: &Inode) {
         let until = Instant::now() + FIRST_USE;
         let mut state = inode.state.lock();
-        while state.fresh && !inode.changed.wait_until(&mut state, until).timed_out() {}
-        state.fresh = false;
+        while state.fresh > 0 && !inode.changed.wait_until(&mut state, until).timed_out() {}
+        state.fresh = 0;
     }
 
     /// What was done here to names and attributes is told first.

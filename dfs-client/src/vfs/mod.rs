@@ -134,9 +134,7 @@ impl Vfs {
     /// Asks for a lease: the attributes, whether or not it was granted.
     fn acquire(&self, inode: &Arc<Inode>, mode: LeaseMode, patience: Patience<'_>) -> FsResult<Attr> {
         let _busy = Busy::new(inode.clone());
-        inode.state.lock().acquirers += 1;
         let reply = self.session.call(Op::Acquire { ino: inode.ino, mode }, patience);
-        inode.state.lock().acquirers -= 1;
         let Reply::Attr(attr) = reply? else {
             return Err(FsError::Io);
         };

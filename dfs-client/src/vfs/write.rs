@@ -107,8 +107,8 @@ impl Vfs {
         granted: &mut Option<u64>,
     ) -> FsResult<Written> {
         let mut state = handle.inode.state.lock();
-        // What the kernel writes back for a recall belongs before it.
-        if !self.holds(&state, LeaseMode::Exclusive) || state.recalling > 0 && !how.from_cache {
+        // What the kernel writes back for a recall belongs before it, and so does the first use of a lease.
+        if !self.holds(&state, LeaseMode::Exclusive) || state.is_going() && !how.from_cache {
             return Ok(Written::NoLease);
         }
         let Some(attr) = state.attr() else {
@@ -159,7 +159,8 @@ impl Vfs {
         state.content.after = state.attrs_here;
         state.content.kill_suidgid |= how.kill_suidgid;
         let dirty = state.content.dirty.bytes();
-        if std::mem::take(&mut state.fresh) {
+        if state.fresh > 0 {
+            state.fresh -= 1;
             handle.inode.changed.notify_all();
         }
         Ok(Written::Done(data.len(), dirty))
@@ -174,11 +175,13 @@ impl Vfs {
         patience: Patience<'_>,
     ) -> FsResult<()> {
         let held = HeldPages::of_write(handle, offset, offset.saturating_add(len), how.from_cache);
-        if handle.inode.state.lock().recalling > 0 {
+        if handle.inode.state.lock().is_going() {
             return self.wait_for_recall(&held, patience);
         }
-        self.acquire(&handle.inode, LeaseMode::Exclusive, patience)
-            .map(|_| ())
+        handle.inode.state.lock().acquirers += 1;
+        let acquired = self.acquire(&handle.inode, LeaseMode::Exclusive, patience);
+        handle.inode.state.lock().acquirers -= 1;
+        acquired.map(drop)
     }
 
     /// Waits a moment for a recall to be over.
