@@ -39,6 +39,10 @@ mod family {
     pub const QUOTA: u8 = b'q';
     pub const RESERVED: u8 = b'b';
     pub const WALK: u8 = b'w';
+    pub const TREE: u8 = b'k';
+    pub const ARRIVED: u8 = b'y';
+    pub const OTHER_NAME: u8 = b'j';
+    pub const UNCOUNTED: u8 = b'f';
 }
 
 /// What a key names.
@@ -104,6 +108,17 @@ pub enum Key {
         quota: Ino,
         dir: Ino,
     },
+    /// What a directory's sums count.
+    Tree(Ino),
+    /// What came to a directory and is not in its sums yet.
+    Arrived(Ino),
+    OtherName {
+        ino: Ino,
+        parent: Ino,
+        hash: u64,
+    },
+    /// A directory of an older volume whose entries are still to be counted.
+    Uncounted(Ino),
 }
 
 /// The hash that orders a directory's names: 55 bits of SHA-256 with bit 55 set.
@@ -304,6 +319,26 @@ pub fn walk(quota: Ino, dir: Ino) -> Vec<u8> {
     Builder::new(family::WALK).u64(quota.0).u64(dir.0).0
 }
 
+pub fn tree(dir: Ino) -> Vec<u8> {
+    Builder::new(family::TREE).u64(dir.0).0
+}
+
+pub fn arrived(dir: Ino) -> Vec<u8> {
+    Builder::new(family::ARRIVED).u64(dir.0).0
+}
+
+pub fn other_name(ino: Ino, parent: Ino, hash: u64) -> Vec<u8> {
+    Builder::new(family::OTHER_NAME)
+        .u64(ino.0)
+        .u64(parent.0)
+        .u64(hash)
+        .0
+}
+
+pub fn uncounted(dir: Ino) -> Vec<u8> {
+    Builder::new(family::UNCOUNTED).u64(dir.0).0
+}
+
 /// The inode whose lease covers the row, if any: an inode's attributes, entries, xattrs and extents.
 pub fn owner_inode(key: &[u8]) -> Option<Ino> {
     match parse(key)? {
@@ -379,6 +414,14 @@ pub fn parse(key: &[u8]) -> Option<Key> {
             quota: Ino(take_u64(rest)?),
             dir: Ino(take_u64(rest)?),
         },
+        family::TREE => Key::Tree(Ino(take_u64(rest)?)),
+        family::ARRIVED => Key::Arrived(Ino(take_u64(rest)?)),
+        family::OTHER_NAME => Key::OtherName {
+            ino: Ino(take_u64(rest)?),
+            parent: Ino(take_u64(rest)?),
+            hash: take_u64(rest)?,
+        },
+        family::UNCOUNTED => Key::Uncounted(Ino(take_u64(rest)?)),
         _ => return None,
     };
     rest.is_empty().then_some(parsed)

@@ -210,6 +210,11 @@ pub enum Op {
         limit: u32,
     },
     Relocate(Relocate),
+    /// Brings directories' sums up to date, and counts at most `limit` entries that an older program left uncounted.
+    /// Reply: `Progress`.
+    Count {
+        limit: u32,
+    },
 }
 
 /// Content that was copied into a new chunk: extents change to it where they still are what was read. Reply: `Done`.
@@ -468,6 +473,7 @@ impl Op {
             Op::RemoveQuota { .. } => "remove_quota",
             Op::WalkQuota { .. } => "walk_quota",
             Op::Relocate(_) => "relocate",
+            Op::Count { .. } => "count",
         }
     }
 
@@ -481,6 +487,7 @@ impl Op {
                 | Op::SetMissing { .. }
                 | Op::SetSetting { .. }
                 | Op::EmptyTrash { .. }
+                | Op::Count { .. }
         ) || self.minds_leases()
     }
 

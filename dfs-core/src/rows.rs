@@ -7,7 +7,9 @@ mod space;
 pub use cluster::{
     Former, Joined, Joining, NodeRow, NodeState, PLANS_KEPT, PlanKind, PlanRow, PlanState, SetRow,
 };
-pub use space::{Origin, QuotaRow, QuotaState, ReservedRow, SettingRow, TrashRow, WalkRow};
+pub use space::{
+    CountRow, Origin, OtherNameRow, QuotaRow, QuotaState, ReservedRow, SettingRow, TrashRow, WalkRow,
+};
 
 use crate::error::FsResult;
 use crate::ids::{ChunkId, Ino, OpId, SessionId};
@@ -21,6 +23,8 @@ use serde::{Deserialize, Serialize};
 const VERSION: u8 = 1;
 /// The version of a row that uses fields which were added at its end. Without them it is written as version 1.
 const GROWN: u8 = 2;
+/// The version of a row that uses fields which were added after those.
+const GROWN_TWICE: u8 = 3;
 
 /// An inode: its attributes and what only the volume needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +55,10 @@ pub struct InodeRow {
     pub quota: Ino,
     /// Bytes that it is charged for there: the sum of its extents' lengths; 0 without a quota. Since version 2.
     pub charged: u64,
+    /// The directory whose sums count it; 0 when none does yet. Since version 3.
+    pub home: Ino,
+    /// The hash of the name in it that counts: an inode with several names counts once. Since version 3.
+    pub place: u64,
 }
 
 impl InodeRow {
@@ -329,7 +337,7 @@ macro_rules! rows {
 }
 
 rows!(DentryRow XattrRow ExtentRow ChunkRow GarbageRow MissingRow RangeRow HeldRow PurgeRow
-      CounterRow PlanRow SettingRow QuotaRow ReservedRow WalkRow);
+      CounterRow PlanRow SettingRow QuotaRow ReservedRow WalkRow CountRow OtherNameRow);
 
 /// Rows with fields that were added at their end.
 macro_rules! grown_rows {
@@ -359,8 +367,41 @@ macro_rules! grown_rows {
     )*};
 }
 
+impl InodeRow {
+    /// Version byte and content. What is not used at its end is zeros, and is left off.
+    pub fn encode(&self) -> Vec<u8> {
+        let (version, unused) = match () {
+            () if self.home != Ino(0) || self.place != 0 => (GROWN_TWICE, 0),
+            () if self.quota != Ino(0) || self.charged != 0 => (GROWN, 2),
+            () => (VERSION, 4),
+        };
+        let mut bytes = encode_row(version, self);
+        bytes.truncate(bytes.len() - unused);
+        bytes
+    }
+
+    /// The row in `bytes`; `key` is for the error's text.
+    pub fn decode(key: &[u8], bytes: &[u8]) -> Result<InodeRow, ViewError> {
+        match split_version(key, bytes)? {
+            (GROWN_TWICE, body) => decode_body(key, body),
+            (GROWN, body) => decode_body(key, &[body, &[0; 2]].concat()),
+            (VERSION, body) => decode_body(key, &[body, &[0; 4]].concat()),
+            (version, _) => Err(unknown_version(key, version)),
+        }
+    }
+}
+
+impl Row for InodeRow {
+    fn encode(&self) -> Vec<u8> {
+        InodeRow::encode(self)
+    }
+
+    fn decode(key: &[u8], bytes: &[u8]) -> Result<InodeRow, ViewError> {
+        InodeRow::decode(key, bytes)
+    }
+}
+
 grown_rows! {
-    InodeRow, |row| row.quota != Ino(0) || row.charged != 0, 2;
     OrphanRow, |row| row.origin.is_some(), 1;
     SessionRow, |row| row.lapsed, 1;
     TrashRow, |row| row.age != 0, 1;

@@ -132,6 +132,8 @@ pub struct Context<'a> {
     pub usage: VolumeUsage,
     /// Who holds inodes open: the coordinator's `LeaseTable`, or [`NoOpens`].
     pub opens: &'a dyn Opens,
+    /// Whether directories' sums are kept with what is changed: where the whole volume is known.
+    pub counts: bool,
 }
 
 /// What came of an operation: `effects` is empty when `result` is an error or the operation only asked.

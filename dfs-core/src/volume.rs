@@ -29,6 +29,8 @@ pub fn initial_rows(now: Timestamp) -> Effects {
         target: Vec::new(),
         quota: Ino(0),
         charged: 0,
+        home: Ino(0),
+        place: 0,
     };
     let mut effects = Effects {
         inodes: 1,

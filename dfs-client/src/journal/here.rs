@@ -51,6 +51,7 @@ impl Caches {
             set: None,
             usage: ROOMY,
             opens: &NoOpens,
+            counts: false,
         };
         let execution = namespace::execute(&view, &context, op).ok()?;
         if !self.holds_all(&execution) || !self.may_resize(op) {

@@ -48,6 +48,8 @@ impl Known<'_> {
             target: Vec::new(),
             quota: attr.quota,
             charged: 0,
+            home: Ino(0),
+            place: 0,
         })
     }
 

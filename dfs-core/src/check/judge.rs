@@ -41,6 +41,7 @@ impl Checker {
 
     /// Everything that does not agree, in the order of the inodes.
     pub fn finish(mut self) -> Vec<Problem> {
+        self.judge_counts();
         self.judge_entries();
         let mut inos: Vec<Ino> = self.inodes.keys().copied().collect();
         inos.sort();

@@ -2,6 +2,7 @@
 //! model tests feed it all rows in key order and read its findings. Whether chunks' bytes are right is seen
 //! elsewhere. Memory grows with the number of inodes and chunks.
 
+mod counts;
 mod judge;
 mod space;
 #[cfg(test)]
@@ -57,6 +58,8 @@ pub enum ProblemKind {
     Trash,
     /// A quota does not count what is there, or an inode is in another quota than its directory.
     Quota,
+    /// An inode counts nowhere or not where its name is, or a directory's sums are not those of what is below it.
+    Sums,
     /// The volume's counters disagree with the rows.
     Counters,
 }
@@ -100,6 +103,8 @@ struct Stored {
     ctime: Timestamp,
     quota: Ino,
     charged: u64,
+    home: Ino,
+    place: u64,
 }
 
 /// The extents of one content of an inode.
@@ -138,6 +143,7 @@ pub struct Checker {
     reserved: BTreeMap<Ino, u64>,
     /// Some directory's entries are still to be given to a quota.
     walking: bool,
+    counts: counts::Counts,
     /// Entries whose kind is compared at the end: (parent, name, inode, kind).
     kinds: Vec<(Ino, Vec<u8>, Ino, FileKind)>,
     problems: Vec<Problem>,
@@ -215,7 +221,13 @@ impl Checker {
             key_of_space @ (Key::Trash { .. } | Key::Quota(_) | Key::Reserved { .. } | Key::Walk { .. }) => {
                 self.take_space(key_of_space, key, value)?;
             }
-            Key::Setting(_) => drop(SettingRow::decode(key, value)?),
+            Key::Setting(name) => {
+                SettingRow::decode(key, value)?;
+                self.counts.begun |= name == crate::namespace::COUNTS_BEGUN;
+            }
+            key_of_counts @ (Key::Tree(_) | Key::Arrived(_) | Key::OtherName { .. } | Key::Uncounted(_)) => {
+                self.counts.take(key_of_counts, key, value)?;
+            }
             Key::Range { .. } => drop(RangeRow::decode(key, value)?),
             Key::Session(_) => drop(SessionRow::decode(key, value)?),
             Key::Reply { op, .. } => drop(RepliesRow::decode_under(op, value)?),
@@ -238,6 +250,8 @@ impl Checker {
             ctime: row.ctime,
             quota: row.quota,
             charged: row.charged,
+            home: row.home,
+            place: row.place,
         });
     }
 

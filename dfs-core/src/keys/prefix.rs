@@ -129,3 +129,17 @@ pub fn plans() -> KeyRange {
 pub fn missing_in(set: SetId) -> KeyRange {
     Builder::new(family::MISSING).u32(set.0).range()
 }
+
+/// What came to directories and is not in their sums yet.
+pub fn arrived() -> KeyRange {
+    Builder::new(family::ARRIVED).range()
+}
+
+/// The names of an inode besides the one that counts.
+pub fn other_names(ino: Ino) -> KeyRange {
+    Builder::new(family::OTHER_NAME).u64(ino.0).range()
+}
+
+pub fn uncounted() -> KeyRange {
+    Builder::new(family::UNCOUNTED).range()
+}

@@ -33,6 +33,9 @@ pub(super) fn check(name: &[u8], kind: FileKind, on_user: FsError) -> Result<(),
 }
 
 pub(super) fn get(tx: &mut Tx<'_>, ino: Ino, name: &[u8]) -> Outcome<Reply> {
+    if let Some(wanted) = name.strip_prefix(super::counts::NAMES) {
+        return super::counts::value(tx, ino, wanted);
+    }
     let row = tx.inode(ino)?;
     let some = row.xattrs > 0;
     check(name, row.kind, FsError::NoAttribute)?;

@@ -148,6 +148,8 @@ fn new_inode(
         target: Vec::new(),
         quota,
         charged: 0,
+        home: Ino(0),
+        place: 0,
     };
     Ok((row, inherited))
 }

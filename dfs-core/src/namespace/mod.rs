@@ -9,6 +9,7 @@ mod allocate;
 mod commit;
 mod content;
 mod copy_range;
+mod counts;
 mod end_session;
 mod garbage;
 mod get_xattr;
@@ -32,6 +33,7 @@ mod tx;
 mod unlink;
 
 pub use alloc_inos::NEXT_INO;
+pub use counts::BEGUN as COUNTS_BEGUN;
 
 use crate::error::FsError;
 use crate::ids::SessionId;
@@ -181,6 +183,7 @@ fn run_own(tx: &mut Tx<'_>, op: &Op) -> Outcome<Reply> {
         Op::RemoveQuota { dir } => quota::remove(tx, *dir),
         Op::WalkQuota { limit } => quota_walk::walk(tx, *limit),
         Op::Relocate(relocate) => relocate::relocate(tx, relocate),
+        Op::Count { limit } => counts::work(tx, *limit),
         _ => Err(FsError::NotSupported.into()),
     }
 }

@@ -72,11 +72,16 @@ impl Tx<'_> {
             }
         }
         self.put(keys::dentry(parent, name), &DentryRow { ino, kind });
-        Ok(())
+        self.count_name(ino, parent, keys::name_hash(name))
     }
 
     /// Removes an entry; the inode itself is the caller's.
-    pub fn remove_entry(&mut self, parent: Ino, name: &[u8], kind: FileKind) -> Outcome<()> {
+    pub fn remove_entry(
+        &mut self,
+        parent: Ino,
+        name: &[u8],
+        DentryRow { ino, kind }: DentryRow,
+    ) -> Outcome<()> {
         let now = self.time;
         let dir = self.change(parent)?;
         dir.size = dir.size.saturating_sub(1);
@@ -86,7 +91,7 @@ impl Tx<'_> {
             dir.nlink = dir.nlink.saturating_sub(1);
         }
         self.delete(keys::dentry(parent, name));
-        Ok(())
+        self.uncount_name(ino, parent, keys::name_hash(name))
     }
 
     /// Whether `ino` is `dir` or one of the directories above it. Ways up change only by renames, which write

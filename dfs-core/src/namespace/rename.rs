@@ -77,13 +77,13 @@ fn replace(tx: &mut Tx<'_>, rename: &Rename, source: DentryRow, target: Option<D
             (true, true) if tx.inode(target.ino)?.size > 0 => return Err(FsError::NotEmpty.into()),
             _ => {}
         }
-        tx.remove_entry(rename.new_parent, &rename.new_name, target.kind)?;
+        tx.remove_entry(rename.new_parent, &rename.new_name, target)?;
         let from = (rename.new_parent, &rename.new_name[..]);
         let orphan = tx.drop_link(target.ino, from, Expected::of(rename.expect, target.ino))?;
         replaced = Some((target.ino, orphan));
     }
     tx.carry_over(source.ino, rename.parent, rename.new_parent)?;
-    tx.remove_entry(rename.parent, &rename.name, source.kind)?;
+    tx.remove_entry(rename.parent, &rename.name, source)?;
     touch(tx, source.ino)?;
     tx.add_entry(rename.new_parent, &rename.new_name, source.ino, source.kind)?;
     Ok(renamed(source.ino, replaced))
@@ -92,8 +92,8 @@ fn replace(tx: &mut Tx<'_>, rename: &Rename, source: DentryRow, target: Option<D
 fn exchange(tx: &mut Tx<'_>, rename: &Rename, source: DentryRow, target: DentryRow) -> Outcome<Reply> {
     tx.carry_over(source.ino, rename.parent, rename.new_parent)?;
     tx.carry_over(target.ino, rename.new_parent, rename.parent)?;
-    tx.remove_entry(rename.parent, &rename.name, source.kind)?;
-    tx.remove_entry(rename.new_parent, &rename.new_name, target.kind)?;
+    tx.remove_entry(rename.parent, &rename.name, source)?;
+    tx.remove_entry(rename.new_parent, &rename.new_name, target)?;
     touch(tx, source.ino)?;
     touch(tx, target.ino)?;
     tx.add_entry(rename.new_parent, &rename.new_name, source.ino, source.kind)?;

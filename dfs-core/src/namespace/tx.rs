@@ -1,6 +1,7 @@
 //! The transaction of one operation: reads through the view and its own writes, counts references, tracks which
 //! inodes were read and written. Every operation works on it; only `execute` makes and finishes one.
 
+use super::counts::Counted;
 use super::quota::{Charge, Charging};
 use crate::error::FsError;
 use crate::ids::{ChunkId, Ino};
@@ -41,6 +42,10 @@ struct Slot<T> {
     /// When it was last changed before this operation.
     changed: Option<Timestamp>,
     dirty: bool,
+    /// How it was counted when it was loaded.
+    counted: Counted,
+    /// It counts elsewhere now, which nobody sees of it.
+    moved: bool,
 }
 
 #[derive(Debug)]
@@ -166,11 +171,16 @@ impl<'a> Tx<'a> {
             let row = self.get(&keys::inode(ino))?;
             let before = row.as_ref().and_then(Charge::of);
             let changed = row.as_ref().map(|row: &InodeRow| row.ctime);
+            let counted = row
+                .as_ref()
+                .map_or_else(Counted::default, |row| Counted::of(ino, row));
             let slot = Slot {
                 row,
                 before,
                 changed,
                 dirty: false,
+                counted,
+                moved: false,
             };
             self.inodes.insert(ino, slot);
         }
@@ -200,6 +210,16 @@ impl<'a> Tx<'a> {
         Ok(row)
     }
 
+    /// The inode counts there from now on. No lease covers it, and its version stays.
+    pub fn set_home(&mut self, ino: Ino, home: Ino, place: u64) -> Outcome<()> {
+        let slot = self.load(ino)?;
+        if let Some(row) = slot.row.as_mut() {
+            (row.home, row.place) = (home, place);
+            slot.moved = true;
+        }
+        Ok(())
+    }
+
     pub fn attr(&mut self, ino: Ino) -> Outcome<Attr> {
         Ok(self.inode(ino)?.attr(ino))
     }
@@ -214,6 +234,8 @@ impl<'a> Tx<'a> {
                 before: None,
                 changed: None,
                 dirty: true,
+                counted: Counted::default(),
+                moved: false,
             },
         );
         self.inode_count += 1;
@@ -224,6 +246,7 @@ impl<'a> Tx<'a> {
     pub fn destroy(&mut self, ino: Ino) {
         self.writes.insert(ino);
         let before = self.inodes.get(&ino).and_then(|slot| slot.before);
+        let counted = self.inodes.get(&ino).map(|slot| slot.counted).unwrap_or_default();
         self.inodes.insert(
             ino,
             Slot {
@@ -231,6 +254,8 @@ impl<'a> Tx<'a> {
                 before,
                 changed: None,
                 dirty: true,
+                counted,
+                moved: false,
             },
         );
         self.inode_count -= 1;
@@ -312,9 +337,16 @@ impl<'a> Tx<'a> {
         });
         let charges = charges.collect::<Vec<_>>();
         self.settle_quotas(&charges)?;
+        let changed = inodes.iter().filter(|(_, slot)| slot.dirty || slot.moved);
+        let counted = changed.map(|(ino, slot)| {
+            let after = slot.row.as_ref().map(|row| Counted::of(*ino, row));
+            (*ino, slot.counted, after.unwrap_or_default())
+        });
+        let counted = counted.collect::<Vec<_>>();
+        self.settle_counts(&counted)?;
         for (ino, mut slot) in inodes {
             self.keep_in_trash(ino, &mut slot)?;
-            if slot.dirty {
+            if slot.dirty || slot.moved {
                 self.rows
                     .insert(keys::inode(ino), slot.row.map(|row| row.encode()));
             }

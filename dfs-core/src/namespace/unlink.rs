@@ -18,7 +18,7 @@ pub(super) fn unlink(tx: &mut Tx<'_>, unlink: &Unlink) -> Outcome<Reply> {
     if entry.kind == FileKind::Directory {
         return Err(FsError::IsDirectory.into());
     }
-    tx.remove_entry(unlink.parent, &unlink.name, entry.kind)?;
+    tx.remove_entry(unlink.parent, &unlink.name, entry)?;
     let from = (unlink.parent, &unlink.name[..]);
     let orphan = tx.drop_link(entry.ino, from, Expected::of(unlink.expect, entry.ino))?;
     Ok(Reply::Removed {
@@ -42,7 +42,7 @@ pub(super) fn rmdir(tx: &mut Tx<'_>, parent: Ino, name: &[u8], held: bool) -> Ou
     if tx.inode(entry.ino)?.size > 0 {
         return Err(FsError::NotEmpty.into());
     }
-    tx.remove_entry(parent, name, entry.kind)?;
+    tx.remove_entry(parent, name, entry)?;
     let orphan = tx.drop_link(entry.ino, (parent, name), Expected::Held(held))?;
     Ok(Reply::Removed {
         ino: entry.ino,

@@ -69,3 +69,37 @@ pub struct WalkRow {
     /// The cookie of the last entry that was.
     pub after: u64,
 }
+
+/// What is below a directory, or what has come to it and was not added to those above it yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountRow {
+    /// Sum of the sizes of what is no directory.
+    pub bytes: i64,
+    /// Inodes that are no directories.
+    pub files: i64,
+    pub dirs: i64,
+}
+
+impl CountRow {
+    pub fn add(&mut self, other: CountRow) {
+        self.bytes = self.bytes.wrapping_add(other.bytes);
+        self.files = self.files.wrapping_add(other.files);
+        self.dirs = self.dirs.wrapping_add(other.dirs);
+    }
+
+    pub fn negative(self) -> CountRow {
+        CountRow {
+            bytes: self.bytes.wrapping_neg(),
+            files: self.files.wrapping_neg(),
+            dirs: self.dirs.wrapping_neg(),
+        }
+    }
+
+    pub fn is_zero(&self) -> bool {
+        *self == CountRow::default()
+    }
+}
+
+/// A name of an inode besides the one that counts; which one is in the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherNameRow;

@@ -214,6 +214,8 @@ pub fn inode() -> InodeRow {
         target: b"t".to_vec(),
         quota: Ino(0),
         charged: 0,
+        home: Ino(0),
+        place: 0,
     }
 }
 

@@ -4,6 +4,7 @@
 mod attributes;
 mod commits;
 mod compare;
+mod counts;
 mod data;
 mod golden;
 mod golden_space;

@@ -36,6 +36,8 @@ pub struct World {
     pub clock: i64,
     pub next_ino: u64,
     pub usage: VolumeUsage,
+    /// As the coordinators of before executed, when not.
+    pub counts: bool,
     /// Reads and writes of the last operation.
     pub reads: BTreeSet<Ino>,
     pub writes: BTreeSet<Ino>,
@@ -59,6 +61,7 @@ impl World {
                 available_bytes: 1 << 40,
                 ..VolumeUsage::default()
             },
+            counts: true,
             reads: BTreeSet::new(),
             writes: BTreeSet::new(),
         }
@@ -81,6 +84,7 @@ impl World {
             set: Some(SET),
             usage: self.usage,
             opens: &self.open,
+            counts: self.counts,
         };
         let done = namespace::execute(&self.view, &context, op).expect("rows are whole");
         if done.result.is_err() || !op.is_change() {
