@@ -18,6 +18,7 @@ pub mod quota;
 mod space;
 pub mod stats;
 pub mod status;
+pub mod summary;
 pub mod sync;
 mod target;
 pub mod top;

@@ -32,6 +32,11 @@ impl Vfs {
 
     /// `fsync` of every file of this mount: the first error, after all were tried.
     pub fn syncfs(&self, caller: &Caller<'_>) -> FsResult<()> {
+        self.save_all(caller).and(self.caches.journal.report_losses())
+    }
+
+    /// The coordinator knows afterwards what this mount has done so far.
+    pub(super) fn save_all(&self, caller: &Caller<'_>) -> FsResult<()> {
         let patience = self.patience(caller);
         let place = self.caches.journal.last();
         let inodes = self.data.all_pending();
@@ -40,7 +45,7 @@ impl Vfs {
         for inode in inodes {
             result = result.and(self.data.flush_and_wait(&inode, patience));
         }
-        result.and(self.caches.journal.report_losses())
+        result
     }
 }
 

@@ -10,13 +10,21 @@ use dfs_core::types::{LeaseMode, XATTR_NAME_MAX, XATTR_VALUE_MAX};
 /// Where names may be that a file without attributes simply lacks.
 const SPACES: [&[u8]; 4] = [b"user.", b"security.", b"trusted.", b"system.posix_acl_"];
 
+/// Sums of what is below a directory: they change without it, and are never answered from memory.
+const SUMS: &[u8] = b"dfs.rstat.";
+
 impl Vfs {
     pub fn getxattr(&self, caller: &Caller<'_>, ino: Ino, name: &[u8]) -> FsResult<Vec<u8>> {
         check(name)?;
         let inode = self.inode(ino);
+        let sums = name.starts_with(SUMS);
+        if sums {
+            // They count what the coordinator was told.
+            self.save_all(caller)?;
+        }
         {
             let state = inode.state.lock();
-            if self.holds(&state, LeaseMode::Shared) {
+            if !sums && self.holds(&state, LeaseMode::Shared) {
                 if let Some(known) = state.xattrs.get(name) {
                     return known.clone().ok_or(FsError::NoAttribute);
                 }

@@ -225,6 +225,7 @@ impl Volume {
             set: (!self.full).then_some(SetId(1)),
             usage,
             opens: &self.leases,
+            counts: true,
         };
         let mut execution = namespace::execute(&self.view, &context, &op).unwrap();
         if let Op::Acquire {

@@ -39,6 +39,26 @@ pub fn keys_of_space() -> Cases {
                 dir: Ino(8),
             },
         ),
+        (keys::tree(Ino(7)), "6b0000000000000007".into(), Key::Tree(Ino(7))),
+        (
+            keys::arrived(Ino(7)),
+            "790000000000000007".into(),
+            Key::Arrived(Ino(7)),
+        ),
+        (
+            keys::other_name(Ino(7), Ino(8), 9),
+            "6a000000000000000700000000000000080000000000000009".into(),
+            Key::OtherName {
+                ino: Ino(7),
+                parent: Ino(8),
+                hash: 9,
+            },
+        ),
+        (
+            keys::uncounted(Ino(7)),
+            "660000000000000007".into(),
+            Key::Uncounted(Ino(7)),
+        ),
     ]
 }
 
@@ -50,7 +70,26 @@ fn rows_that_grew_have_these_bytes() {
         charged: 300,
         ..inode()
     };
-    row(charged, &format!("02{v1}0dac02"));
+    row(charged.clone(), &format!("02{v1}0dac02"));
+    let counted = InodeRow {
+        home: Ino(14),
+        place: 15,
+        ..charged
+    };
+    row(counted, &format!("03{v1}0dac020e0f"));
+    let unlimited = InodeRow {
+        home: Ino(14),
+        place: 15,
+        ..inode()
+    };
+    row(unlimited, &format!("03{v1}00000e0f"));
+    let sums = CountRow {
+        bytes: -1,
+        files: 2,
+        dirs: 3,
+    };
+    row(sums, "01010406");
+    row(OtherNameRow, "01");
     let orphan = OrphanRow {
         holders: vec![SessionId(1)],
         linkable: false,

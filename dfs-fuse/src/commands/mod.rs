@@ -17,6 +17,7 @@ mod quota;
 mod serve;
 mod stats;
 mod status;
+mod summary;
 mod sync;
 mod top;
 mod trash;
@@ -65,6 +66,7 @@ enum Command {
     Node(node::Node),
     Top(top::Top),
     Stats(stats::Stats),
+    Summary(summary::Summary),
     Profile(profile::Profile),
     Bench(bench::Bench),
     Volume(volume::Volume),
@@ -106,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Node(node) => node.run(),
         Command::Top(top) => top.run(),
         Command::Stats(stats) => stats.run(),
+        Command::Summary(summary) => summary.run(),
         Command::Profile(profile) => profile.run(),
         Command::Bench(bench) => bench.run(),
         Command::Volume(volume) => volume.run(),

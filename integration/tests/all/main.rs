@@ -40,6 +40,7 @@ mod sharing;
 mod space;
 mod stress;
 mod suites;
+mod sums;
 mod trash;
 mod turns;
 mod unlinked;

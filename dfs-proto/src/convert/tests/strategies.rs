@@ -341,6 +341,7 @@ pub fn internal_op() -> BoxedStrategy<Op> {
         (ino(), any::<[u64; 2]>()).prop_map(|(dir, [bytes, inodes])| Op::SetQuota { dir, bytes, inodes }),
         ino().prop_map(|dir| Op::RemoveQuota { dir }),
         any::<u32>().prop_map(|limit| Op::WalkQuota { limit }),
+        any::<u32>().prop_map(|limit| Op::Count { limit }),
         Just(Op::Relocate(Relocate::default())),
     ]
     .boxed()

@@ -5,6 +5,7 @@
 mod census;
 mod cleaner;
 pub(super) mod copier;
+mod counts;
 mod datanodes;
 pub(super) mod fill;
 pub(super) mod garbage;
@@ -42,6 +43,7 @@ pub fn start(handle: Handle, bad_copies: mpsc::Receiver<(ChunkId, NodeId)>) -> J
     tasks.spawn(fill::run(copier.clone()));
     tasks.spawn(leftovers::run(copier));
     tasks.spawn(quotas::run(handle.clone()));
+    tasks.spawn(counts::run(handle.clone()));
     tasks.spawn(trash::run(handle.clone()));
     tasks.spawn(cleaner::run(handle.clone()));
     tasks.spawn(inventory::run(handle));

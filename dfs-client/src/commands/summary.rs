@@ -1,0 +1,132 @@
+//! `dfs summary DIR`: the sums that the coordinator keeps of what is below a directory. Asks the mount for one extended
+//! attribute; knows nothing of how the sums are kept.
+
+use super::{CLEAN, Failure, finish, size};
+use serde_json::{Value, json};
+use std::ffi::CString;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// All sums in one answer, so that they are of one moment.
+const ALL: &std::ffi::CStr = c"dfs.rstat.all";
+const ANSWER_MAX: usize = 256;
+/// Between two questions while a volume is counted for the first time.
+const PAUSE: Duration = Duration::from_millis(300);
+/// A volume of ten million files is counted within this.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+struct Sums {
+    bytes: u64,
+    files: u64,
+    dirs: u64,
+}
+
+pub fn run(dirs: Vec<PathBuf>, json: bool) -> ExitCode {
+    finish("summary", async move {
+        let mut all = Vec::new();
+        for dir in &dirs {
+            let sums = counted(dir).await?;
+            match json {
+                true => all.push(json!({
+                    "path": dir.display().to_string(),
+                    "bytes": sums.bytes,
+                    "files": sums.files,
+                    "directories": sums.dirs,
+                })),
+                false => say!(
+                    "{}: {} ({} bytes) in {} files and {} directories",
+                    dir.display(),
+                    size(sums.bytes),
+                    sums.bytes,
+                    sums.files,
+                    sums.dirs
+                ),
+            }
+        }
+        if json {
+            say!("{:#}", Value::from(all));
+        }
+        Ok(CLEAN)
+    })
+}
+
+/// Waits while the volume is counted for the first time.
+async fn counted(dir: &Path) -> Result<Sums, Failure> {
+    let until = Instant::now() + LONGEST;
+    let terminal = io::stderr().is_terminal();
+    let mut told = false;
+    loop {
+        let answer = asked(dir);
+        let counting = matches!(&answer, Err(error) if error.raw_os_error() == Some(libc::EAGAIN));
+        if counting && Instant::now() < until {
+            if terminal && !told {
+                eprint!("the volume is being counted for the first time...");
+                told = true;
+            }
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
+        if told {
+            // Nobody reads it: then nobody misses it.
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+        return answer.map_err(|error| understood(dir, error));
+    }
+}
+
+fn understood(dir: &Path, error: io::Error) -> Failure {
+    match error.raw_os_error() {
+        Some(libc::ENODATA | libc::EOPNOTSUPP) => Failure::Usage(format!(
+            "{} is no directory of a DFS volume whose servers keep sums",
+            dir.display()
+        )),
+        _ => Failure::Io {
+            what: dir.display().to_string(),
+            error,
+        },
+    }
+}
+
+fn asked(dir: &Path) -> io::Result<Sums> {
+    let path = CString::new(dir.as_os_str().as_bytes())?;
+    let mut answer = [0_u8; ANSWER_MAX];
+    // SAFETY: the path and the name end with zero, and the kernel writes at most so many bytes.
+    let len = unsafe {
+        libc::getxattr(
+            path.as_ptr(),
+            ALL.as_ptr(),
+            answer.as_mut_ptr().cast(),
+            ANSWER_MAX,
+        )
+    };
+    let len = usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
+    let text = String::from_utf8_lossy(&answer[..len]);
+    parsed(&text).ok_or_else(|| io::Error::other("the mount's answer makes no sense"))
+}
+
+fn parsed(text: &str) -> Option<Sums> {
+    let number = |name: &str| {
+        let mut fields = text.split(' ');
+        fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+    };
+    Some(Sums {
+        bytes: number("rbytes")?,
+        files: number("rfiles")?,
+        dirs: number("rsubdirs")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_whatever_else_it_says() {
+        let sums = parsed("rbytes=7 rlater=1 rfiles=2 rsubdirs=3").unwrap();
+        assert_eq!((sums.bytes, sums.files, sums.dirs), (7, 2, 3));
+        assert!(parsed("rbytes=7 rfiles=x rsubdirs=3").is_none() && parsed("").is_none());
+    }
+}
