@@ -2,7 +2,8 @@
 
 use crate::ids::Ino;
 use crate::keys;
-use crate::rows::{CounterRow, InodeRow};
+use crate::namespace;
+use crate::rows::{CounterRow, InodeRow, SettingRow};
 use crate::types::{FileKind, Timestamp};
 use crate::view::Effects;
 
@@ -30,7 +31,7 @@ pub fn initial_rows(now: Timestamp) -> Effects {
         quota: Ino(0),
         charged: 0,
         home: Ino(0),
-        place: 0,
+        place: namespace::COUNTS_ROOT_PLACE,
     };
     let mut effects = Effects {
         inodes: 1,
@@ -47,5 +48,10 @@ pub fn initial_rows(now: Timestamp) -> Effects {
             .rows
             .insert(keys::counter(name), Some(CounterRow { value }.encode()));
     }
+    // There is nothing that a first count would find.
+    let counted = SettingRow { value: 1 };
+    effects
+        .rows
+        .insert(keys::setting(namespace::COUNTS_BEGUN), Some(counted.encode()));
     effects
 }

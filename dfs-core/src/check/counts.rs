@@ -1,7 +1,7 @@
 //! The judgement of directories' sums: whether each inode counts once, where one of its names is, and whether the sums
 //! with what is on its way to them are those of what is there.
 
-use super::{Checker, ProblemKind};
+use super::{Checker, Problem, ProblemKind};
 use crate::ids::Ino;
 use crate::keys::{self, Key};
 use crate::rows::{CountRow, OtherNameRow, WalkRow};
@@ -42,11 +42,13 @@ impl Counts {
 }
 
 impl Checker {
-    pub(super) fn judge_counts(&mut self) {
+    /// What is wrong with the sums. Nothing can be said of them while the volume is counted for the first time.
+    pub(super) fn judge_counts(&mut self) -> Vec<Problem> {
+        let mut problems = Vec::new();
         if !self.counts.begun || self.counts.uncounted {
-            return;
+            return problems;
         }
-        let direct = self.counted_directly();
+        let direct = self.counted_directly(&mut problems);
         let due = self.with_those_above(&direct);
         let coming = self.with_those_above(&self.counts.arrived);
         let of = |sums: &BTreeMap<Ino, CountRow>, dir: Ino| sums.get(&dir).copied().unwrap_or_default();
@@ -57,13 +59,22 @@ impl Checker {
             let due = of(&due, dir);
             if found != due {
                 let detail = format!("its sums are {found:?} where {due:?} is right");
-                self.problem(ProblemKind::Sums, self.place(dir), detail);
+                problems.push(self.sums(dir, detail));
             }
+        }
+        problems
+    }
+
+    fn sums(&self, ino: Ino, detail: String) -> Problem {
+        Problem {
+            kind: ProblemKind::Sums,
+            place: self.place(ino),
+            detail,
         }
     }
 
     /// What counts at each directory itself.
-    fn counted_directly(&mut self) -> BTreeMap<Ino, CountRow> {
+    fn counted_directly(&mut self, problems: &mut Vec<Problem>) -> BTreeMap<Ino, CountRow> {
         let mut direct: BTreeMap<Ino, CountRow> = BTreeMap::new();
         let mut others = std::mem::take(&mut self.counts.others);
         let mut counted = HashSet::new();
@@ -73,8 +84,7 @@ impl Checker {
                 continue;
             };
             let hash = keys::name_hash(name);
-            if (row.home, row.place) == (*parent, hash) {
-                counted.insert(*ino);
+            if (row.home, row.place) == (*parent, hash) && counted.insert(*ino) {
                 let is_dir = row.kind == FileKind::Directory;
                 direct.entry(*parent).or_default().add(CountRow {
                     bytes: if is_dir { 0 } else { row.size as i64 },
@@ -97,7 +107,7 @@ impl Checker {
         findings.extend(stray);
         findings.sort();
         for (ino, detail) in findings {
-            self.problem(ProblemKind::Sums, self.place(ino), detail.to_owned());
+            problems.push(self.sums(ino, detail.to_owned()));
         }
         direct
     }

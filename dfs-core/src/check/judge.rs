@@ -41,7 +41,7 @@ impl Checker {
 
     /// Everything that does not agree, in the order of the inodes.
     pub fn finish(mut self) -> Vec<Problem> {
-        self.judge_counts();
+        let sums = self.judge_counts();
         self.judge_entries();
         let mut inos: Vec<Ino> = self.inodes.keys().copied().collect();
         inos.sort();
@@ -56,6 +56,10 @@ impl Checker {
         self.judge_contents();
         self.judge_chunks();
         self.judge_counters();
+        // Of a tree that is damaged itself the sums say nothing.
+        if !self.problems.iter().any(|problem| problem.kind.is_of_names()) {
+            self.problems.extend(sums);
+        }
         self.problems
     }
 

@@ -64,6 +64,17 @@ pub enum ProblemKind {
     Counters,
 }
 
+impl ProblemKind {
+    /// The tree itself is damaged: what is below what, or what it is.
+    fn is_of_names(self) -> bool {
+        use ProblemKind::*;
+        matches!(
+            self,
+            Damaged | DanglingEntry | WrongKind | LinkCount | DirectorySize | Parent | Unreachable | Orphan
+        )
+    }
+}
+
 /// A disagreement: where (a path, where there is one) and what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {

@@ -4,7 +4,8 @@ use super::{Checker, ProblemKind};
 use crate::ids::{ChunkId, Ino, NodeId, SessionId, SetId};
 use crate::keys;
 use crate::rows::{
-    ChunkRow, CounterRow, DentryRow, ExtentRow, GarbageRow, HeldRow, InodeRow, MissingRow, OrphanRow, Row,
+    ChunkRow, CountRow, CounterRow, DentryRow, ExtentRow, GarbageRow, HeldRow, InodeRow, MissingRow,
+    OrphanRow, OtherNameRow, Row, WalkRow,
 };
 use crate::types::{FileKind, Timestamp};
 use crate::view::MemoryView;
@@ -17,6 +18,10 @@ const CHUNK: ChunkId = ChunkId {
     seq: 1,
 };
 const NOW: Timestamp = Timestamp { secs: 1, nanos: 0 };
+
+fn sums(bytes: i64, files: i64, dirs: i64) -> CountRow {
+    CountRow { bytes, files, dirs }
+}
 
 /// `/dir/file` with an xattr-less inode and one extent of 100 bytes.
 struct Rows(MemoryView);
@@ -39,6 +44,8 @@ impl Rows {
             keys::inode(DIR),
             &InodeRow {
                 size: 1,
+                home: Ino::ROOT,
+                place: keys::name_hash(b"dir"),
                 ..root.clone()
             },
         );
@@ -48,6 +55,8 @@ impl Rows {
             size: 100,
             blocks: 1,
             parent: Ino(0),
+            home: DIR,
+            place: keys::name_hash(b"file"),
             ..root
         };
         rows.put(keys::inode(FILE), &file);
@@ -79,6 +88,9 @@ impl Rows {
             missing: 0,
         };
         rows.put(keys::chunk(CHUNK), &chunk);
+        // The directory's sums know of the file, those of the root do not yet.
+        rows.put(keys::tree(DIR), &sums(100, 1, 0));
+        rows.put(keys::arrived(Ino::ROOT), &sums(100, 1, 1));
         rows.put(keys::counter(b"next_ino"), &CounterRow { value: 22 });
         rows.put(keys::counter(b"inodes"), &CounterRow { value: 3 });
         rows.put(keys::counter(b"bytes"), &CounterRow { value: 128 });
@@ -209,6 +221,8 @@ fn orphans() {
         rows.0.rows.remove(&keys::dentry(DIR, b"file"));
         rows.change(DIR, |row| row.size = 0);
         rows.change(FILE, |row| row.nlink = 0);
+        rows.0.rows.remove(&keys::tree(DIR));
+        rows.put(keys::arrived(Ino::ROOT), &sums(0, 0, 1));
         rows.put(keys::orphan(FILE), &holders);
         rows.put(keys::held(session, FILE), &HeldRow);
     };
@@ -327,4 +341,51 @@ fn damage_and_counters() {
             [Counters]
         );
     }
+}
+
+#[test]
+fn sums_of_directories() {
+    use ProblemKind::*;
+    let found = after(|rows| rows.put(keys::tree(DIR), &sums(99, 1, 0)));
+    assert_eq!(
+        found,
+        [Sums],
+        "a byte too little, and what the root has got is right"
+    );
+    // What is on its way to a directory is on its way to those above it, too.
+    let found = after(|rows| rows.put(keys::arrived(DIR), &sums(1, 0, 0)));
+    assert_eq!(found, [Sums, Sums]);
+    let found = after(|rows| rows.put(keys::tree(Ino(77)), &sums(1, 0, 0)));
+    assert_eq!(found, [Sums], "of a directory that is gone");
+    let found = after(|rows| rows.change(FILE, |row| row.size = 101));
+    assert_eq!(found, [Sums, Sums]);
+    let found = after(|rows| rows.change(FILE, |row| row.home = Ino(0)));
+    assert!(
+        found.len() > 1 && found.iter().all(|kind| *kind == Sums),
+        "{found:?}"
+    );
+    let other = keys::other_name(FILE, Ino::ROOT, keys::name_hash(b"second"));
+    let found = after(|rows| rows.put(other.clone(), &OtherNameRow));
+    assert_eq!(found, [Sums], "a name that it has not");
+    // A second name is known to the sums and counts nothing.
+    let second = |rows: &mut Rows| {
+        let entry = DentryRow {
+            ino: FILE,
+            kind: FileKind::File,
+        };
+        rows.put(keys::dentry(Ino::ROOT, b"second"), &entry);
+        rows.change(FILE, |row| row.nlink = 2);
+        rows.change(Ino::ROOT, |row| row.size = 2);
+    };
+    assert_eq!(after(second), [Sums]);
+    let found = after(|rows| {
+        second(rows);
+        rows.put(other, &OtherNameRow);
+    });
+    assert_eq!(found, []);
+    let found = after(|rows| {
+        rows.put(keys::tree(DIR), &sums(99, 1, 0));
+        rows.put(keys::uncounted(DIR), &WalkRow::default());
+    });
+    assert_eq!(found, [], "while it is counted nobody can tell");
 }

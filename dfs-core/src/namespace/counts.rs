@@ -2,6 +2,10 @@
 //! its home: the directory of one of its names. An operation writes what it changes to the row `Arrived` of each home and
 //! nowhere else; the coordinator moves that up to the directories above (`work`), in batches. A question adds what is
 //! still on its way. Volumes of before are counted once, in steps, while they are in use.
+//!
+//! What always holds of each living directory, whatever is on its way: what arrived there, and its sums, are together
+//! what counts at itself and the sums of the directories in it. So an operation touches only the directories whose entries
+//! it changes, in any order, and a directory that moves takes its sums along without a look at what is below.
 
 use super::tx::{Outcome, Tx};
 use crate::error::FsError;
@@ -15,6 +19,9 @@ use std::collections::BTreeMap;
 pub(super) const NAMES: &[u8] = b"dfs.rstat.";
 /// The setting that says that the volume's first count was begun.
 pub const BEGUN: &[u8] = b"counts";
+/// The root counts nowhere. This in its row makes the row one that programs without sums do not read, so that none of
+/// them changes a volume behind its sums.
+pub const ROOT_PLACE: u64 = 1;
 /// Rows on their way that one question adds up; when there are more, it is asked again.
 const ON_THE_WAY_MAX: usize = 4096;
 /// Steps up that one piece of work takes for each row that it found: trees are seldom deeper.
@@ -94,14 +101,35 @@ fn sum_of(tx: &mut Tx<'_>, dir: Ino) -> Outcome<CountRow> {
         return Err(FsError::WouldBlock.into());
     }
     let mut sum = tx.get::<CountRow>(&keys::tree(dir))?.unwrap_or_default();
+    let mut below = BTreeMap::from([(dir, true), (Ino::ROOT, dir == Ino::ROOT)]);
     for (key, row) in on_the_way {
         if let Some(Key::Arrived(place)) = keys::parse(&key)
-            && tx.is_at_or_above(dir, place)?
+            && is_below(tx, place, &mut below)?
         {
             sum.add(row);
         }
     }
     Ok(sum)
+}
+
+/// Whether the directory is at or below the one that `known` says `true` of; each is looked at once.
+fn is_below(tx: &mut Tx<'_>, dir: Ino, known: &mut BTreeMap<Ino, bool>) -> Outcome<bool> {
+    let mut way = Vec::new();
+    let mut place = dir;
+    let below = loop {
+        if let Some(below) = known.get(&place) {
+            break *below;
+        }
+        // Until more is known of it: nothing is above itself.
+        known.insert(place, false);
+        way.push(place);
+        match tx.peek(place)?.map(|row| row.parent) {
+            Some(parent) => place = parent,
+            None => break false,
+        }
+    };
+    known.extend(way.into_iter().map(|place| (place, below)));
+    Ok(below)
 }
 
 /// Counts what was there before, then moves up what has arrived.
@@ -110,6 +138,7 @@ pub(super) fn work(tx: &mut Tx<'_>, limit: u32) -> Outcome<Reply> {
     if tx.get::<SettingRow>(&begun)?.is_none() {
         tx.put(begun, &SettingRow { value: 1 });
         tx.put(keys::uncounted(Ino::ROOT), &WalkRow::default());
+        tx.set_home(Ino::ROOT, Ino(0), ROOT_PLACE)?;
         return Ok(Reply::Progress { more: true });
     }
     let walks = count_older(tx, limit)?;
@@ -154,6 +183,7 @@ fn move_up(tx: &mut Tx<'_>, limit: usize) -> Outcome<bool> {
     for (key, row) in found {
         if let Some(Key::Arrived(dir)) = keys::parse(&key) {
             arrived.insert(dir, row);
+            tx.delete(key);
         }
     }
     let mut left = arrived.len() * STEPS_UP;
@@ -162,7 +192,6 @@ fn move_up(tx: &mut Tx<'_>, limit: usize) -> Outcome<bool> {
         && let Some((dir, row)) = arrived.pop_last()
     {
         left -= 1;
-        tx.delete(keys::arrived(dir));
         let Some(parent) = tx.peek(dir)?.map(|row| row.parent) else {
             continue;
         };
@@ -174,13 +203,13 @@ fn move_up(tx: &mut Tx<'_>, limit: usize) -> Outcome<bool> {
         }
         let mut above = match arrived.remove(&parent) {
             Some(above) => above,
-            None => tx.get::<CountRow>(&keys::arrived(parent))?.unwrap_or_default(),
+            None => tx.take_arrived(parent)?,
         };
         above.add(row);
         arrived.insert(parent, above);
     }
-    for (dir, row) in arrived {
-        tx.put_count(keys::arrived(dir), row)?;
+    for (dir, row) in arrived.into_iter().filter(|(_, row)| !row.is_zero()) {
+        tx.put(keys::arrived(dir), &row);
     }
     Ok(more)
 }
@@ -269,6 +298,16 @@ impl Tx<'_> {
             return Ok(None);
         };
         Ok(Some((row.home, row.is_dir(), row.size > 0)))
+    }
+
+    /// What has arrived there, which is taken away.
+    fn take_arrived(&mut self, dir: Ino) -> Outcome<CountRow> {
+        let key = keys::arrived(dir);
+        let found = self.get::<CountRow>(&key)?;
+        if found.is_some() {
+            self.delete(key);
+        }
+        Ok(found.unwrap_or_default())
     }
 
     fn put_count(&mut self, key: Vec<u8>, row: CountRow) -> Outcome<()> {

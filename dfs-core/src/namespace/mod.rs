@@ -33,7 +33,7 @@ mod tx;
 mod unlink;
 
 pub use alloc_inos::NEXT_INO;
-pub use counts::BEGUN as COUNTS_BEGUN;
+pub use counts::{BEGUN as COUNTS_BEGUN, ROOT_PLACE as COUNTS_ROOT_PLACE};
 
 use crate::error::FsError;
 use crate::ids::SessionId;

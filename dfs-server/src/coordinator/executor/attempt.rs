@@ -43,7 +43,7 @@ impl Executor {
             set,
             usage: self.usage(),
             opens: &self.leases,
-            counts: true,
+            counts: !self.breaks(Rule::Sums),
         };
         let mut execution = namespace::execute(&self.view, &context, &pending.op)?;
         if let Op::Acquire {

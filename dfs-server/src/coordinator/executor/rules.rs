@@ -19,6 +19,8 @@ pub enum Rule {
     Standing,
     /// A member that joins is to be filled with what its set had.
     FillOlder,
+    /// What changes an inode changes the sums of the directories above it.
+    Sums,
 }
 
 impl Executor {

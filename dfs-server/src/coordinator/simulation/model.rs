@@ -10,13 +10,14 @@ use super::world::World;
 use dfs_core::ids::{ChunkId, Ino};
 use dfs_core::keys::{self, Key};
 use dfs_core::record::Record;
-use dfs_core::rows::{ChunkRow, DentryRow, ExtentRow, InodeRow, NodeRow, NodeState};
+use dfs_core::rows::{ChunkRow, CountRow, DentryRow, ExtentRow, InodeRow, NodeRow, NodeState};
 use dfs_core::view::MemoryView;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl World {
     /// New chunks are on the disks of all members that are not known to lack them.
     pub fn check_record(&mut self, record: &Record) {
+        self.check_sums(record);
         for (key, value) in &record.rows {
             let (id, value) = match (keys::parse(key), value) {
                 (Some(Key::Chunk(id)), Some(value)) => (id, value),
@@ -71,6 +72,40 @@ impl World {
                     "ReferencedChunk: metadata counts on chunk {id} at datanode {node}, which has it not on disk"
                 ));
             }
+        }
+    }
+
+    /// All files are in the root: what it counts, and what has arrived there, are they.
+    fn check_sums(&mut self, record: &Record) {
+        let concerned = |key: &Vec<u8>| {
+            matches!(
+                keys::parse(key),
+                Some(Key::Inode(_) | Key::Arrived(_) | Key::Tree(_))
+            )
+        };
+        if !record.rows.iter().any(|(key, _)| concerned(key)) {
+            return;
+        }
+        let rows = &self.truth.rows;
+        let (start, end) = keys::prefix::inodes();
+        let inodes = rows.range(start..end);
+        let inodes = inodes.filter_map(|(key, value)| InodeRow::decode(key, value).ok());
+        let mut due = CountRow::default();
+        for row in inodes.filter(|row| row.nlink > 0 && !row.is_dir()) {
+            due.files += 1;
+            due.bytes += row.size as i64;
+        }
+        let mut found = CountRow::default();
+        for key in [keys::tree(Ino::ROOT), keys::arrived(Ino::ROOT)] {
+            let row = rows.get(&key).map(|value| CountRow::decode(&key, value));
+            found.add(row.and_then(Result::ok).unwrap_or_default());
+        }
+        self.tally.check(Check::Sums);
+        if found != due {
+            let index = record.index;
+            self.fail(format!(
+                "Sums: with record {index:?} the root counts {found:?}, and {due:?} is there"
+            ));
         }
     }
 

@@ -63,6 +63,8 @@ named! {
         LastCopy,
         /// A new leader has the rows of the whole log, whatever it began from.
         Recovered,
+        /// The root's sums, and what is on its way to them, are those of all files that have a name.
+        Sums,
         /// The log is trimmed only below checkpoints that are good and on disk.
         Trim,
         /// After the last fault: nothing waits, every chunk is on all members, nothing is left over.

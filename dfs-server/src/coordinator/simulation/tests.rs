@@ -143,6 +143,11 @@ fn a_commit_without_a_lease_is_noticed() {
 }
 
 #[test]
+fn sums_that_are_not_kept_are_noticed() {
+    noticed(Broken::Executor(Rule::Sums), &["Sums"]);
+}
+
+#[test]
 fn a_reply_before_it_is_durable_is_noticed() {
     noticed(Broken::Executor(Rule::DurableReply), &["Durable"]);
 }

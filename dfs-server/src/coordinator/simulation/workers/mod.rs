@@ -122,6 +122,7 @@ impl World {
             workers.asked = Some(status);
             reign.events.push(Event::Status(tell));
             self.own_op(own, Op::Purge { limit: 512 });
+            self.own_op(own, Op::Count { limit: 64 });
         }
         self.fill_on(own);
         let Some(workers) = self.reign(own).map(|reign| &mut reign.workers) else {
@@ -176,7 +177,7 @@ impl World {
     }
 
     pub fn own_op(&mut self, own: usize, op: Op) -> Option<oneshot::Receiver<Outcome>> {
-        if !matches!(op, Op::Purge { .. }) {
+        if !matches!(op, Op::Purge { .. } | Op::Count { .. }) {
             self.tell(|| format!("coordinator {own} itself calls {op:?}"));
         }
         let (answer, answered) = oneshot::channel();
