@@ -414,17 +414,24 @@ pub fn parse(key: &[u8]) -> Option<Key> {
             quota: Ino(take_u64(rest)?),
             dir: Ino(take_u64(rest)?),
         },
-        family::TREE => Key::Tree(Ino(take_u64(rest)?)),
-        family::ARRIVED => Key::Arrived(Ino(take_u64(rest)?)),
+        family => take_of_sums(family, rest)?,
+    };
+    rest.is_empty().then_some(parsed)
+}
+
+fn take_of_sums(family: u8, rest: &mut &[u8]) -> Option<Key> {
+    let ino = Ino(take_u64(rest)?);
+    Some(match family {
+        family::TREE => Key::Tree(ino),
+        family::ARRIVED => Key::Arrived(ino),
         family::OTHER_NAME => Key::OtherName {
-            ino: Ino(take_u64(rest)?),
+            ino,
             parent: Ino(take_u64(rest)?),
             hash: take_u64(rest)?,
         },
-        family::UNCOUNTED => Key::Uncounted(Ino(take_u64(rest)?)),
+        family::UNCOUNTED => Key::Uncounted(ino),
         _ => return None,
-    };
-    rest.is_empty().then_some(parsed)
+    })
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {

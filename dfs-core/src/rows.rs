@@ -57,7 +57,8 @@ pub struct InodeRow {
     pub charged: u64,
     /// The directory whose sums count it; 0 when none does yet. Since version 3.
     pub home: Ino,
-    /// The hash of the name in it that counts: an inode with several names counts once. Since version 3.
+    /// The hash of the name in it that counts: an inode with several names counts once. 0: the one name in it that is no
+    /// `OtherNameRow`'s. Since version 3.
     pub place: u64,
 }
 

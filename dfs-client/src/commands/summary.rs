@@ -1,7 +1,7 @@
 //! `dfs summary DIR`: the sums that the coordinator keeps of what is below a directory. Asks the mount for one extended
 //! attribute; knows nothing of how the sums are kept.
 
-use super::{CLEAN, Failure, finish, size};
+use super::{CLEAN, Failure, finish, size, target};
 use serde_json::{Value, json};
 use std::ffi::CString;
 use std::io::{self, IsTerminal, Write};
@@ -28,7 +28,7 @@ pub fn run(dirs: Vec<PathBuf>, json: bool) -> ExitCode {
     finish("summary", async move {
         let mut all = Vec::new();
         for dir in &dirs {
-            let sums = counted(dir).await?;
+            let sums = sums_of(dir).await?;
             match json {
                 true => all.push(json!({
                     "path": dir.display().to_string(),
@@ -36,14 +36,7 @@ pub fn run(dirs: Vec<PathBuf>, json: bool) -> ExitCode {
                     "files": sums.files,
                     "directories": sums.dirs,
                 })),
-                false => say!(
-                    "{}: {} ({} bytes) in {} files and {} directories",
-                    dir.display(),
-                    size(sums.bytes),
-                    sums.bytes,
-                    sums.files,
-                    sums.dirs
-                ),
+                false => say!("{}", line(dir, &sums)),
             }
         }
         if json {
@@ -51,6 +44,38 @@ pub fn run(dirs: Vec<PathBuf>, json: bool) -> ExitCode {
         }
         Ok(CLEAN)
     })
+}
+
+fn line(path: &Path, sums: &Sums) -> String {
+    let plural = |count: u64, one: &str, more: &str| match count {
+        1 => format!("1 {one}"),
+        _ => format!("{count} {more}"),
+    };
+    let exact = match sums.bytes {
+        0..1024 => String::new(),
+        bytes => format!(" ({bytes} bytes)"),
+    };
+    format!(
+        "{}: {}{exact} in {} and {}",
+        path.display(),
+        size(sums.bytes),
+        plural(sums.files, "file", "files"),
+        plural(sums.dirs, "directory", "directories"),
+    )
+}
+
+/// Of a file, itself, as `du` does.
+async fn sums_of(path: &Path) -> Result<Sums, Failure> {
+    target::mount_of(path)?;
+    let found = std::fs::metadata(path).map_err(|error| understood(path, error))?;
+    if !found.is_dir() {
+        return Ok(Sums {
+            bytes: found.len(),
+            files: 1,
+            dirs: 0,
+        });
+    }
+    counted(path).await
 }
 
 /// Waits while the volume is counted for the first time.
@@ -80,7 +105,11 @@ async fn counted(dir: &Path) -> Result<Sums, Failure> {
 fn understood(dir: &Path, error: io::Error) -> Failure {
     match error.raw_os_error() {
         Some(libc::ENODATA | libc::EOPNOTSUPP) => Failure::Usage(format!(
-            "{} is no directory of a DFS volume whose servers keep sums",
+            "{}: the servers of this volume are older than this program and keep no sums; use du until they are upgraded",
+            dir.display()
+        )),
+        Some(libc::EAGAIN) => Failure::Usage(format!(
+            "{}: the volume is still being counted for the first time; try again later",
             dir.display()
         )),
         _ => Failure::Io {
@@ -122,6 +151,16 @@ fn parsed(text: &str) -> Option<Sums> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_says_what_people_read() {
+        let of = |bytes, files, dirs| line(Path::new("d"), &Sums { bytes, files, dirs });
+        assert_eq!(of(7, 1, 0), "d: 7 B in 1 file and 0 directories");
+        assert_eq!(
+            of(3 << 20, 2, 1),
+            "d: 3.0 MiB (3145728 bytes) in 2 files and 1 directory"
+        );
+    }
 
     #[test]
     fn an_answer_is_read_whatever_else_it_says() {

@@ -2,29 +2,32 @@
 //! `security.capability` at every write.
 
 use super::{Caller, Vfs};
+use crate::wait::Patience;
 use dfs_core::error::{FsError, FsResult};
 use dfs_core::ids::Ino;
 use dfs_core::op::{Op, Reply, XattrMode};
 use dfs_core::types::{LeaseMode, XATTR_NAME_MAX, XATTR_VALUE_MAX};
+use std::time::{Duration, Instant};
 
 /// Where names may be that a file without attributes simply lacks.
 const SPACES: [&[u8]; 4] = [b"user.", b"security.", b"trusted.", b"system.posix_acl_"];
 
 /// Sums of what is below a directory: they change without it, and are never answered from memory.
 const SUMS: &[u8] = b"dfs.rstat.";
+/// Sums that are behind, since very much was changed a moment ago, are asked for again for so long.
+const SUMS_WAIT: Duration = Duration::from_secs(2);
+const SUMS_PAUSE: Duration = Duration::from_millis(20);
 
 impl Vfs {
     pub fn getxattr(&self, caller: &Caller<'_>, ino: Ino, name: &[u8]) -> FsResult<Vec<u8>> {
         check(name)?;
         let inode = self.inode(ino);
-        let sums = name.starts_with(SUMS);
-        if sums {
-            // They count what the coordinator was told.
-            self.save_all(caller)?;
+        if name.starts_with(SUMS) {
+            return self.sums(caller, inode.ino, name);
         }
         {
             let state = inode.state.lock();
-            if !sums && self.holds(&state, LeaseMode::Shared) {
+            if self.holds(&state, LeaseMode::Shared) {
                 if let Some(known) = state.xattrs.get(name) {
                     return known.clone().ok_or(FsError::NoAttribute);
                 }
@@ -34,15 +37,29 @@ impl Vfs {
                 }
             }
         }
-        match self.session.call(
-            Op::GetXattr {
-                ino: inode.ino,
-                name: name.to_vec(),
-            },
-            self.patience(caller),
-        )? {
+        self.ask(inode.ino, name, self.patience(caller))
+    }
+
+    fn ask(&self, ino: Ino, name: &[u8], patience: Patience<'_>) -> FsResult<Vec<u8>> {
+        let name = name.to_vec();
+        match self.session.call(Op::GetXattr { ino, name }, patience)? {
             Reply::Value(value) => Ok(value),
             _ => Err(FsError::Io),
+        }
+    }
+
+    fn sums(&self, caller: &Caller<'_>, ino: Ino, name: &[u8]) -> FsResult<Vec<u8>> {
+        // They count what the coordinator was told.
+        self.save_all(caller)?;
+        let patience = self.patience(caller);
+        let until = Instant::now() + SUMS_WAIT;
+        loop {
+            match self.ask(ino, name, patience) {
+                Err(FsError::WouldBlock) if Instant::now() < until => {
+                    std::thread::sleep(SUMS_PAUSE.min(patience.left()?));
+                }
+                answer => return answer,
+            }
         }
     }
 

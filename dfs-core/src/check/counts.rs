@@ -84,7 +84,11 @@ impl Checker {
                 continue;
             };
             let hash = keys::name_hash(name);
-            if (row.home, row.place) == (*parent, hash) && counted.insert(*ino) {
+            let counts = match row.place {
+                0 => !others.contains(&(*ino, *parent, hash)),
+                place => place == hash,
+            };
+            if row.home == *parent && counts && counted.insert(*ino) {
                 let is_dir = row.kind == FileKind::Directory;
                 direct.entry(*parent).or_default().add(CountRow {
                     bytes: if is_dir { 0 } else { row.size as i64 },

@@ -185,13 +185,7 @@ impl Checker {
             Key::Inode(ino) => self.take_inode(ino, InodeRow::decode(key, value)?),
             Key::Dentry { parent, hash, name } => {
                 let row = DentryRow::decode(key, value)?;
-                if hash != keys::name_hash(&name) {
-                    return Err(ViewError::Damaged {
-                        key: crate::rows::print_key(key),
-                        reason: "the hash is not the name's".to_owned(),
-                    });
-                }
-                self.take_entry(parent, name, row);
+                self.take_entry(key, (parent, hash, name), row)?;
             }
             Key::Xattr { ino, .. } => {
                 XattrRow::decode(key, value)?;
@@ -266,7 +260,18 @@ impl Checker {
         });
     }
 
-    fn take_entry(&mut self, parent: Ino, name: Vec<u8>, row: DentryRow) {
+    fn take_entry(
+        &mut self,
+        key: &[u8],
+        (parent, hash, name): (Ino, u64, Vec<u8>),
+        row: DentryRow,
+    ) -> Result<(), ViewError> {
+        if hash != keys::name_hash(&name) {
+            return Err(ViewError::Damaged {
+                key: crate::rows::print_key(key),
+                reason: "the hash is not the name's".to_owned(),
+            });
+        }
         let dir = self.inodes.entry(parent).or_default();
         dir.entries += 1;
         dir.subdirs += u32::from(row.kind == FileKind::Directory);
@@ -274,6 +279,7 @@ impl Checker {
         inode.names += 1;
         inode.name = Some((parent, name.clone()));
         self.kinds.push((parent, name, row.ino, row.kind));
+        Ok(())
     }
 
     fn take_extent(&mut self, ino: Ino, content: u64, end: u64, row: ExtentRow) {

@@ -45,7 +45,7 @@ impl Rows {
             &InodeRow {
                 size: 1,
                 home: Ino::ROOT,
-                place: keys::name_hash(b"dir"),
+                place: 0,
                 ..root.clone()
             },
         );
@@ -56,7 +56,7 @@ impl Rows {
             blocks: 1,
             parent: Ino(0),
             home: DIR,
-            place: keys::name_hash(b"file"),
+            place: 0,
             ..root
         };
         rows.put(keys::inode(FILE), &file);

@@ -7,7 +7,7 @@
 //! what counts at itself and the sums of the directories in it. So an operation touches only the directories whose entries
 //! it changes, in any order, and a directory that moves takes its sums along without a look at what is below.
 
-use super::tx::{Outcome, Tx};
+use super::tx::{Fault, Outcome, Tx};
 use crate::error::FsError;
 use crate::ids::Ino;
 use crate::keys::{self, Key};
@@ -61,21 +61,37 @@ impl Counted {
     }
 }
 
-/// Sums by directory.
+/// What is to be added to directories. A directory may come several times.
 #[derive(Default)]
-struct Sums(BTreeMap<Ino, CountRow>);
+struct Sums(Vec<(Ino, CountRow)>);
 
 impl Sums {
     fn add(&mut self, dir: Ino, row: CountRow) {
-        if dir != Ino(0) {
-            self.0.entry(dir).or_default().add(row);
+        match self.0.last_mut().filter(|(last, _)| *last == dir) {
+            _ if dir == Ino(0) => {}
+            Some((_, sum)) => sum.add(row),
+            None => self.0.push((dir, row)),
         }
+    }
+
+    /// Each directory once.
+    fn merged(mut self) -> impl Iterator<Item = (Ino, CountRow)> {
+        self.0.sort_by_key(|(dir, _)| *dir);
+        self.0.dedup_by(|(dir, row), (before, sum)| {
+            let same = dir == before;
+            if same {
+                sum.add(*row);
+            }
+            same
+        });
+        self.0.into_iter()
     }
 }
 
-/// One of the sums of everything below a directory, as text.
+/// One of the sums of everything below a directory, as text. They change without the directory: no lease covers them, and
+/// who asks again and again disturbs nobody who works there.
 pub(super) fn value(tx: &mut Tx<'_>, dir: Ino, wanted: &[u8]) -> Outcome<Reply> {
-    if !tx.inode(dir)?.is_dir() {
+    if !tx.peek(dir)?.ok_or(Fault::Fs(FsError::Stale))?.is_dir() {
         return Err(FsError::NoAttribute.into());
     }
     let sum = sum_of(tx, dir)?;
@@ -166,7 +182,7 @@ fn count_older(tx: &mut Tx<'_>, limit: u32) -> Outcome<bool> {
         return Ok(true);
     };
     for entry in &entries {
-        tx.count_older(entry.ino, dir, keys::name_hash(&entry.name))?;
+        tx.count_older(entry.ino, dir, &entry.name)?;
     }
     match entries.last().filter(|_| !end) {
         Some(last) => tx.put(key, &WalkRow { after: last.cookie }),
@@ -216,19 +232,28 @@ fn move_up(tx: &mut Tx<'_>, limit: usize) -> Outcome<bool> {
 
 impl Tx<'_> {
     /// The inode has a name more.
-    pub fn count_name(&mut self, ino: Ino, parent: Ino, hash: u64) -> Outcome<()> {
+    pub fn count_name(&mut self, ino: Ino, parent: Ino, name: &[u8]) -> Outcome<()> {
         if !self.ctx.counts {
             return Ok(());
         }
-        let Some((home, is_dir, older)) = self.home_of(ino)? else {
+        let Some(row) = self.peek(ino)? else {
             return Ok(());
         };
+        let (home, is_dir, filled, several) = (row.home, row.is_dir(), row.size > 0, row.nlink > 1);
         if home != Ino(0) && !is_dir {
-            self.put(keys::other_name(ino, parent, hash), &OtherNameRow);
+            self.put(
+                keys::other_name(ino, parent, keys::name_hash(name)),
+                &OtherNameRow,
+            );
             return Ok(());
         }
-        self.set_home(ino, parent, hash)?;
-        if is_dir && home == Ino(0) && older {
+        // Other names may be older than the sums, which do not know them then.
+        let place = match several && !is_dir {
+            true => keys::name_hash(name),
+            false => 0,
+        };
+        self.set_home(ino, parent, place)?;
+        if is_dir && home == Ino(0) && filled {
             // The first count might miss what is below it, now that it has another place.
             self.put(keys::uncounted(ino), &WalkRow::default());
         }
@@ -236,7 +261,7 @@ impl Tx<'_> {
     }
 
     /// The inode has lost a name; another one counts now, if it has one.
-    pub fn uncount_name(&mut self, ino: Ino, parent: Ino, hash: u64) -> Outcome<()> {
+    pub fn uncount_name(&mut self, ino: Ino, parent: Ino, name: &[u8]) -> Outcome<()> {
         if !self.ctx.counts {
             return Ok(());
         }
@@ -247,57 +272,61 @@ impl Tx<'_> {
             // It gets another place, or has no link any more.
             return Ok(());
         }
-        let (home, place, single) = (row.home, row.place, row.nlink <= 1);
-        if (home, place) != (parent, hash) {
+        if row.nlink <= 1 {
+            return self.set_home(ino, Ino(0), 0);
+        }
+        let hash = keys::name_hash(name);
+        if !self.counts_at(ino, parent, hash)? {
             let key = keys::other_name(ino, parent, hash);
-            if !single && self.get::<OtherNameRow>(&key)?.is_some() {
+            if self.get::<OtherNameRow>(&key)?.is_some() {
                 self.delete(key);
             }
             return Ok(());
         }
-        let others = match single {
-            true => Vec::new(),
-            false => self.scan::<OtherNameRow>(&keys::prefix::other_names(ino), 1)?,
+        let others = self.scan::<OtherNameRow>(&keys::prefix::other_names(ino), 1)?;
+        let other = others.first().and_then(|(key, _)| keys::parse(key));
+        let Some(Key::OtherName { parent, hash, .. }) = other else {
+            return self.set_home(ino, Ino(0), 0);
         };
-        let other = others
-            .into_iter()
-            .next()
-            .and_then(|(key, _)| match keys::parse(&key) {
-                Some(Key::OtherName { parent, hash, .. }) => Some((key, parent, hash)),
-                _ => None,
-            });
-        match other {
-            Some((key, parent, hash)) => {
-                self.delete(key);
-                self.set_home(ino, parent, hash)
-            }
-            None => self.set_home(ino, Ino(0), 0),
-        }
+        self.delete(keys::other_name(ino, parent, hash));
+        self.set_home(ino, parent, hash)
+    }
+
+    /// Whether this name is the one of the inode that counts.
+    fn counts_at(&mut self, ino: Ino, parent: Ino, hash: u64) -> Outcome<bool> {
+        let Some(row) = self.peek(ino)? else {
+            return Ok(false);
+        };
+        let (home, place) = (row.home, row.place);
+        Ok(home == parent
+            && match place {
+                // It was the only one: those that came later are noted.
+                0 => self
+                    .get::<OtherNameRow>(&keys::other_name(ino, parent, hash))?
+                    .is_none(),
+                place => place == hash,
+            })
     }
 
     /// A name that may be older than the sums.
-    fn count_older(&mut self, ino: Ino, parent: Ino, hash: u64) -> Outcome<()> {
+    fn count_older(&mut self, ino: Ino, parent: Ino, name: &[u8]) -> Outcome<()> {
         let Some(row) = self.peek(ino)? else {
             return Ok(());
         };
-        let (home, place, is_dir, several) = (row.home, row.place, row.is_dir(), row.nlink > 1);
+        let (home, is_dir, several) = (row.home, row.is_dir(), row.nlink > 1 && !row.is_dir());
+        let hash = match several {
+            true => keys::name_hash(name),
+            false => 0,
+        };
         if home == Ino(0) {
             self.set_home(ino, parent, hash)?;
             if is_dir {
                 self.put(keys::uncounted(ino), &WalkRow::default());
             }
-        } else if !is_dir && several && (home, place) != (parent, hash) {
+        } else if several && !self.counts_at(ino, parent, hash)? {
             self.put(keys::other_name(ino, parent, hash), &OtherNameRow);
         }
         Ok(())
-    }
-
-    /// Where the inode counts; whether it is a directory; whether it may have entries that do not count.
-    fn home_of(&mut self, ino: Ino) -> Outcome<Option<(Ino, bool, bool)>> {
-        let Some(row) = self.peek(ino)? else {
-            return Ok(None);
-        };
-        Ok(Some((row.home, row.is_dir(), row.size > 0)))
     }
 
     /// What has arrived there, which is taken away.
@@ -325,7 +354,7 @@ impl Tx<'_> {
         }
         let mut sums = Sums::default();
         let mut gone = Vec::new();
-        for (ino, before, after) in changes.iter().filter(|(_, before, after)| before != after) {
+        for (ino, before, after) in changes {
             sums.add(before.home, before.own.negative());
             sums.add(after.home, after.own);
             if before.up == after.up || before.up == Ino(0) {
@@ -343,14 +372,14 @@ impl Tx<'_> {
         }
         for dir in gone {
             // It was empty: what had arrived is what its sums had too much.
-            sums.0.remove(&dir);
+            sums.0.retain(|(place, _)| *place != dir);
             for key in [keys::tree(dir), keys::arrived(dir)] {
                 if self.get::<CountRow>(&key)?.is_some() {
                     self.delete(key);
                 }
             }
         }
-        for (dir, change) in sums.0.into_iter().filter(|(_, row)| !row.is_zero()) {
+        for (dir, change) in sums.merged().filter(|(_, row)| !row.is_zero()) {
             let key = keys::arrived(dir);
             let mut row = self.get::<CountRow>(&key)?.unwrap_or_default();
             row.add(change);

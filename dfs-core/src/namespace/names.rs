@@ -72,7 +72,7 @@ impl Tx<'_> {
             }
         }
         self.put(keys::dentry(parent, name), &DentryRow { ino, kind });
-        self.count_name(ino, parent, keys::name_hash(name))
+        self.count_name(ino, parent, name)
     }
 
     /// Removes an entry; the inode itself is the caller's.
@@ -91,7 +91,7 @@ impl Tx<'_> {
             dir.nlink = dir.nlink.saturating_sub(1);
         }
         self.delete(keys::dentry(parent, name));
-        self.uncount_name(ino, parent, keys::name_hash(name))
+        self.uncount_name(ino, parent, name)
     }
 
     /// Whether `ino` is `dir` or one of the directories above it. Ways up change only by renames, which write

@@ -338,9 +338,10 @@ impl<'a> Tx<'a> {
         let charges = charges.collect::<Vec<_>>();
         self.settle_quotas(&charges)?;
         let changed = inodes.iter().filter(|(_, slot)| slot.dirty || slot.moved);
-        let counted = changed.map(|(ino, slot)| {
+        let counted = changed.filter_map(|(ino, slot)| {
             let after = slot.row.as_ref().map(|row| Counted::of(*ino, row));
-            (*ino, slot.counted, after.unwrap_or_default())
+            let after = after.unwrap_or_default();
+            (after != slot.counted).then_some((*ino, slot.counted, after))
         });
         let counted = counted.collect::<Vec<_>>();
         self.settle_counts(&counted)?;

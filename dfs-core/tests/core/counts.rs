@@ -213,6 +213,7 @@ fn sums_are_only_read() {
         assert_eq!(world.run(&Op::ListXattr { ino }), Ok(Reply::Names(Vec::new())));
     }
     assert_eq!(asked(&mut world, dir, "rbytes"), Ok("0".to_owned()));
+    assert!(world.reads.is_empty(), "a question takes no lease away");
     assert_eq!(
         asked(&mut world, file, "rbytes"),
         Err(FsError::NoAttribute),
