@@ -149,7 +149,7 @@ fn sync_all(mount: &Mount) {
 // S66
 #[test]
 fn what_another_mount_did_counts_within_seconds() {
-    let mut scene = Scene::new();
+    let scene = Scene::new();
     let other = scene.second();
     let dir = scene.join("d");
     std::fs::create_dir(&dir).unwrap();
