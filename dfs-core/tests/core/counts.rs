@@ -23,13 +23,13 @@ struct Sums {
 fn asked(world: &mut World, ino: Ino, name: &str) -> Result<String, FsError> {
     let name = format!("dfs.rstat.{name}").into_bytes();
     match world.run(&Op::GetXattr { ino, name })? {
-        Reply::Value(value) => Ok(String::from_utf8(value).unwrap()),
+        Reply::Value(value) => Ok(String::from_utf8(value).expect("whole")),
         other => panic!("{other:?}"),
     }
 }
 
 fn sums(world: &mut World, dir: Ino) -> Result<Sums, FsError> {
-    let mut number = |name| asked(world, dir, name).map(|text| text.parse().unwrap());
+    let mut number = |name| asked(world, dir, name).map(|text| text.parse().expect("whole"));
     let sums = Sums {
         bytes: number("rbytes")?,
         files: number("rfiles")?,
@@ -43,7 +43,7 @@ fn sums(world: &mut World, dir: Ino) -> Result<Sums, FsError> {
 fn names_below(world: &World, dir: Ino, found: &mut BTreeMap<Ino, u32>) {
     let (start, end) = keys::dentry_range(dir, 0);
     for (key, value) in world.view.rows.range(start..end) {
-        let entry = DentryRow::decode(key, value).unwrap();
+        let entry = DentryRow::decode(key, value).expect("whole");
         *found.entry(entry.ino).or_default() += 1;
         if entry.kind == FileKind::Directory {
             names_below(world, entry.ino, found);
@@ -58,7 +58,7 @@ fn walked(world: &World, dir: Ino) -> (Sums, Sums) {
     let (mut least, mut most) = (Sums::default(), Sums::default());
     for (ino, inside) in names {
         let key = keys::inode(ino);
-        let row = InodeRow::decode(&key, &world.view.rows[&key]).unwrap();
+        let row = InodeRow::decode(&key, &world.view.rows[&key]).expect("whole");
         let whole = row.is_dir() || inside == row.nlink;
         for sums in [(whole, &mut least), (true, &mut most)]
             .into_iter()
@@ -80,7 +80,7 @@ fn living_dirs(world: &World) -> BTreeSet<Ino> {
     let (start, end) = keys::prefix::inodes();
     let rows = world.view.rows.range(start..end);
     let dirs = rows.filter_map(|(key, value)| {
-        let row = InodeRow::decode(key, value).unwrap();
+        let row = InodeRow::decode(key, value).expect("whole");
         match keys::parse(key) {
             Some(Key::Inode(ino)) if row.is_dir() && row.nlink > 0 => Some(ino),
             _ => None,
