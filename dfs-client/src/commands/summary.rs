@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// All sums in one answer, so that they are of one moment.
 const ALL: &std::ffi::CStr = c"dfs.rstat.all";
 const ANSWER_MAX: usize = 256;
-/// Between two questions while a volume is counted for the first time.
+/// Between two questions while sums are behind, or a volume is counted for the first time.
 const PAUSE: Duration = Duration::from_millis(300);
 /// A volume of ten million files is counted within this.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -78,7 +78,7 @@ async fn sums_of(path: &Path) -> Result<Sums, Failure> {
     counted(path).await
 }
 
-/// Waits while the volume is counted for the first time.
+/// Waits while sums are behind, or the volume is counted for the first time.
 async fn counted(dir: &Path) -> Result<Sums, Failure> {
     let until = Instant::now() + LONGEST;
     let terminal = io::stderr().is_terminal();
@@ -88,7 +88,7 @@ async fn counted(dir: &Path) -> Result<Sums, Failure> {
         let counting = matches!(&answer, Err(error) if error.raw_os_error() == Some(libc::EAGAIN));
         if counting && Instant::now() < until {
             if terminal && !told {
-                eprint!("the volume is being counted for the first time...");
+                eprint!("waiting: very much was changed a moment ago, or a volume from before is being counted...");
                 told = true;
             }
             tokio::time::sleep(PAUSE).await;
@@ -109,7 +109,7 @@ fn understood(dir: &Path, error: io::Error) -> Failure {
             dir.display()
         )),
         Some(libc::EAGAIN) => Failure::Usage(format!(
-            "{}: the volume is still being counted for the first time; try again later",
+            "{}: the sums are not up to date yet (a volume from before is still being counted); try again later, or use du",
             dir.display()
         )),
         _ => Failure::Io {

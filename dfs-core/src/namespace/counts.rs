@@ -106,7 +106,7 @@ pub(super) fn value(tx: &mut Tx<'_>, dir: Ino, wanted: &[u8]) -> Outcome<Reply> 
     Ok(Reply::Value(text.into_bytes()))
 }
 
-/// `WouldBlock` while the volume is counted for the first time.
+/// `WouldBlock` while the volume is counted for the first time, or too much is on its way.
 fn sum_of(tx: &mut Tx<'_>, dir: Ino) -> Outcome<CountRow> {
     let begun = tx.get::<SettingRow>(&keys::setting(BEGUN))?.is_some();
     if !begun || !tx.scan::<WalkRow>(&keys::prefix::uncounted(), 1)?.is_empty() {
