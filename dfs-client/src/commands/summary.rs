@@ -88,7 +88,9 @@ async fn counted(dir: &Path) -> Result<Sums, Failure> {
         let counting = matches!(&answer, Err(error) if error.raw_os_error() == Some(libc::EAGAIN));
         if counting && Instant::now() < until {
             if terminal && !told {
-                eprint!("waiting: very much was changed a moment ago, or a volume from before is being counted...");
+                eprint!(
+                    "waiting: very much was changed a moment ago, or a volume from before is being counted..."
+                );
                 told = true;
             }
             tokio::time::sleep(PAUSE).await;
