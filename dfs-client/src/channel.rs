@@ -1,10 +1,11 @@
 //! gRPC channels, tuned in this one place, and the pool of them: one slot per server address with its health.
 //! The client's session and transfers use it, and so do the servers among themselves. Of messages it knows the ping
-//! and the frames of small reads.
+//! and those of framed connections.
 
 mod framed;
 mod liveness;
 mod pace;
+mod stream;
 mod wire;
 
 pub use framed::{Exchange, machine};

@@ -24,9 +24,15 @@ const REST: Duration = Duration::from_secs(1);
 /// After meeting a server that speaks no frames: an older one, until it is upgraded.
 const REST_UNKNOWN: Duration = Duration::from_secs(60);
 
+struct Connection {
+    wire: Wire,
+    /// The server takes whole chunks over it.
+    streams: bool,
+}
+
 #[derive(Default)]
 struct State {
-    idle: Vec<(Instant, Wire)>,
+    idle: Vec<(Instant, Connection)>,
     connecting: usize,
     rest_until: Option<Instant>,
     /// The peer's Unix socket, when it runs on this machine.
@@ -53,11 +59,25 @@ impl Framed {
 /// A connection that one thread uses for one request. Dropped before `end`, it is closed.
 pub struct Exchange {
     peer: Arc<Peer>,
-    wire: Wire,
+    connection: Connection,
     number: u64,
 }
 
 impl Peer {
+    /// A connection for a whole chunk, whose server has not ended it meanwhile: what is sent over it is not sent again.
+    pub fn streaming(self: &Arc<Self>, runtime: &tokio::runtime::Handle) -> Option<Exchange> {
+        loop {
+            let exchange = self.framed(runtime)?;
+            if !exchange.connection.streams {
+                exchange.end();
+                return None;
+            }
+            if exchange.connection.wire.is_quiet() {
+                return Some(exchange);
+            }
+        }
+    }
+
     /// A connection that nobody uses. When there is none, one is made for the next who asks.
     pub fn framed(self: &Arc<Self>, runtime: &tokio::runtime::Handle) -> Option<Exchange> {
         let mut state = self.framed.0.lock();
@@ -67,10 +87,13 @@ impl Peer {
         }
         state.number += 1;
         let number = state.number;
-        if let Some((since, wire)) = state.idle.pop() {
+        if let Some((since, connection)) = state.idle.pop() {
             if now.duration_since(since) < IDLE_AGE {
-                let peer = self.clone();
-                return Some(Exchange { peer, wire, number });
+                return Some(Exchange {
+                    peer: self.clone(),
+                    connection,
+                    number,
+                });
             }
             // The last one that was given back is the youngest: all others are older.
             state.idle.clear();
@@ -86,15 +109,15 @@ impl Peer {
     fn connect_framed(&self) {
         let socket = self.framed.0.lock().socket.clone();
         let connected = match socket.as_deref().map(connect_unix) {
-            Some(Ok(wire)) => Ok((wire, socket)),
+            Some(Ok(connection)) => Ok((connection, socket)),
             _ => connect_tcp(&self.address),
         };
         let mut state = self.framed.0.lock();
         state.connecting -= 1;
         match connected {
-            Ok((wire, socket)) => {
+            Ok((connection, socket)) => {
                 state.socket = socket;
-                state.keep(wire);
+                state.keep(connection);
             }
             Err(error) => {
                 let understood = !matches!(
@@ -112,9 +135,9 @@ impl Peer {
 }
 
 impl State {
-    fn keep(&mut self, wire: Wire) {
+    fn keep(&mut self, connection: Connection) {
         if self.idle.len() < IDLE_MAX {
-            self.idle.push((Instant::now(), wire));
+            self.idle.push((Instant::now(), connection));
         }
     }
 }
@@ -128,20 +151,31 @@ impl Exchange {
             body: Some(body),
             payload: content.len() as u32,
         };
-        let written = self.wire.write_both(&frames::encode(&message), content);
+        let written = self.connection.wire.write_both(&frames::encode(&message), content);
         written.inspect_err(|_| self.peer.framed.forget_idle())
+    }
+
+    /// Sends more of the request: an encoded message and the content behind it.
+    pub fn add(&mut self, message: &[u8], content: &[u8]) -> io::Result<()> {
+        let written = self.connection.wire.write_both(message, content);
+        written.inspect_err(|_| self.peer.framed.forget_idle())
+    }
+
+    /// What is written from now on waits no longer than `limit` for room.
+    pub fn write_within(&mut self, limit: Duration) -> io::Result<()> {
+        self.connection.wire.write_within(limit)
     }
 
     /// Ends the connection from elsewhere, while a thread waits on it.
     pub fn closer(&self) -> io::Result<Closer> {
-        self.wire.closer()
+        self.connection.wire.closer()
     }
 
     /// The answer's message; its payload is read by `payload`. All of it must come within `limit`: else the peer's
     /// framed connections rest for a while.
     pub fn answer(&mut self, limit: Duration) -> io::Result<v1::FramedReply> {
-        self.wire.read_within(limit);
-        let reply = frames::read::<v1::FramedReply>(&mut self.wire);
+        self.connection.wire.read_within(limit);
+        let reply = frames::read::<v1::FramedReply>(&mut self.connection.wire);
         let reply = reply.inspect_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => self.peer.framed.rest(REST),
             _ => self.peer.framed.forget_idle(),
@@ -158,7 +192,7 @@ impl Exchange {
     /// The next `len` bytes behind the answer.
     pub fn payload(&mut self, len: usize) -> io::Result<Vec<u8>> {
         let mut content = Vec::with_capacity(len);
-        (&mut self.wire).take(len as u64).read_to_end(&mut content)?;
+        (&mut self.connection.wire).take(len as u64).read_to_end(&mut content)?;
         match content.len() == len {
             true => Ok(content),
             false => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -167,17 +201,17 @@ impl Exchange {
 
     /// Whether it goes over the Unix socket of a peer on this machine.
     pub fn is_near(&self) -> bool {
-        self.wire.is_unix()
+        self.connection.wire.is_unix()
     }
 
     /// Everything was read: the next may use the connection.
     pub fn end(self) {
-        let Exchange { peer, wire, .. } = self;
-        peer.framed.0.lock().keep(wire);
+        let Exchange { peer, connection, .. } = self;
+        peer.framed.0.lock().keep(connection);
     }
 }
 
-fn connect_tcp(address: &str) -> io::Result<(Wire, Option<String>)> {
+fn connect_tcp(address: &str) -> io::Result<(Connection, Option<String>)> {
     let resolved = address.to_socket_addrs()?.next();
     let resolved = resolved.ok_or_else(|| io::Error::other("the name has no address"))?;
     let stream = TcpStream::connect_timeout(&resolved, CONNECT_TIMEOUT)?;
@@ -189,14 +223,15 @@ fn connect_tcp(address: &str) -> io::Result<(Wire, Option<String>)> {
     {
         return Ok((near, Some(hello.socket)));
     }
-    Ok((wire, None))
+    let streams = hello.streams;
+    Ok((Connection { wire, streams }, None))
 }
 
-fn connect_unix(socket: &str) -> io::Result<Wire> {
+fn connect_unix(socket: &str) -> io::Result<Connection> {
     let address = SocketAddr::from_abstract_name(socket)?;
     let mut wire = Wire::unix(UnixStream::connect_addr(&address)?, CONNECT_TIMEOUT)?;
-    greet(&mut wire)?;
-    Ok(wire)
+    let streams = greet(&mut wire)?.streams;
+    Ok(Connection { wire, streams })
 }
 
 fn greet(wire: &mut Wire) -> io::Result<v1::FramedHello> {

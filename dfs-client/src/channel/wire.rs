@@ -1,8 +1,13 @@
 //! A blocking byte stream of a framed connection, over TCP or a Unix socket, with one deadline for all that is read.
-//! Both ends use it: the client's quick reads and the datanode's threads. It knows no message.
+//! Both ends use it: threads of the client and of the datanode. It knows no message.
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::sendfile::sendfile;
+use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -46,6 +51,34 @@ impl Wire {
         self.deadline = Instant::now() + limit;
     }
 
+    /// What is written from now on waits no longer than `limit` for room.
+    pub fn write_within(&mut self, limit: Duration) -> io::Result<()> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.set_write_timeout(Some(limit)),
+            Stream::Unix(stream) => stream.set_write_timeout(Some(limit)),
+        }
+    }
+
+    /// Writes `len` bytes of the file from `offset` on without bringing them here. `UnexpectedEof` when it ends before.
+    pub fn write_file(&mut self, file: &File, offset: u64, len: u64) -> io::Result<()> {
+        let (mut at, end) = (offset as i64, offset + len);
+        while (at as u64) < end {
+            let left = (end - at as u64) as usize;
+            match sendfile(self.as_fd(), file, Some(&mut at), left) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an idle connection is as it should be: nothing has come, and the other side has not ended it.
+    pub fn is_quiet(&self) -> bool {
+        let mut polled = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::ZERO) == Ok(0)
+    }
+
     /// Another handle of the same connection, to end it from elsewhere.
     pub fn closer(&self) -> io::Result<Closer> {
         Ok(Closer(match &self.stream {
@@ -67,6 +100,15 @@ impl Wire {
             }
         }
         self.write_all(&payload[written - head.len()..])
+    }
+}
+
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Unix(stream) => stream.as_fd(),
+        }
     }
 }
 

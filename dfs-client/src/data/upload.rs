@@ -4,7 +4,7 @@
 use super::Data;
 use super::seal::Batch;
 use super::spread::{self, Small};
-use crate::channel::{MESSAGE_MAX, Peer};
+use crate::channel::{Frozen, MESSAGE_MAX, Peer};
 use crate::config::DEFAULT_SLOW_CALL;
 use crate::observe::request;
 use crate::profile::Times;
@@ -17,8 +17,10 @@ use dfs_core::op::NewChunk;
 use dfs_proto::v1;
 use dfs_proto::v1::chunks_client::ChunksClient;
 use dfs_proto::v1::put_request::Part;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tonic::Status;
 
 /// Bytes of one message: 16 blocks.
 const GROUP: usize = 16 * BLOCK_SIZE as usize;
@@ -235,56 +237,80 @@ impl Data {
         begin: v1::PutBegin,
         pieces: Vec<Bytes>,
     ) -> Result<(v1::PutReply, [u8; 32]), Trouble> {
-        let (sender, receiver) = tokio::sync::mpsc::channel(GROUPS_AHEAD);
-        let feed = async move {
-            let len = begin.len;
-            let mut table = Vec::with_capacity(block_count(len) as usize);
-            let part = |part| v1::PutRequest { part: Some(part) };
-            if sender.send(part(Part::Begin(begin))).await.is_err() {
-                return None;
+        let len = begin.len;
+        let table = Arc::new(Mutex::new(Vec::with_capacity(block_count(len) as usize)));
+        let parts = parts(pieces, len, table.clone());
+        let request = request::transfer(self.session.id(), id);
+        let put = async {
+            match peer.streaming(&self.runtime) {
+                Some(exchange) => peer.stream(exchange, request, begin, parts, PUT_TIMEOUT).await,
+                None => put_over_grpc(peer, &request, begin, parts).await,
             }
-            for payload in pieces {
-                let first_block = table.len() as u32;
-                let crcs = block_crcs(&payload);
-                table.extend_from_slice(&crcs);
-                let group = v1::BlockGroup {
-                    first_block,
-                    payload,
-                    crcs,
-                    disk_us: 0,
-                };
-                sender.send(part(Part::Blocks(group))).await.ok()?;
-            }
-            let sha256 = table_sha256(len, &table);
-            sender
-                .send(part(Part::End(v1::PutEnd {
-                    sha256: sha256.to_vec(),
-                })))
-                .await
-                .ok()?;
-            Some(sha256)
         };
-        let mut client = ChunksClient::new(peer.channel())
-            .max_decoding_message_size(MESSAGE_MAX)
-            .max_encoding_message_size(MESSAGE_MAX);
-        let requests = tokio_stream::wrappers::ReceiverStream::new(receiver);
-        let requests = request::with(requests, &request::transfer(self.session.id(), id));
-        let put = async { tokio::join!(client.put(requests), feed) };
         let failed = |reason: String| Trouble::Failed(format!("{}: {reason}", peer.address()));
-        let put = peer.while_alive(tokio::time::timeout(PUT_TIMEOUT, put));
-        let (reply, sha256) = put
+        let reply = tokio::time::timeout(PUT_TIMEOUT, put)
             .await
-            .map_err(|frozen| failed(frozen.to_string()))?
-            .map_err(|_| failed("too slow".to_string()))?;
-        match (reply, sha256) {
-            (Ok(reply), Some(sha256)) => Ok((reply.into_inner(), sha256)),
-            (Ok(_), None) => Err(failed("answered before the end".to_string())),
-            (Err(status), _) if dfs_proto::status::from_status(&status) == FsError::NoSpace => {
+            .map_err(|_| failed("too slow".to_string()))?
+            .map_err(|frozen| failed(frozen.to_string()))?;
+        match reply {
+            Ok(reply) => {
+                let table = table.lock();
+                match table.len() == block_count(len) as usize {
+                    true => Ok((reply, table_sha256(len, &table))),
+                    false => Err(failed("answered before the end".to_string())),
+                }
+            }
+            Err(status) if dfs_proto::status::from_status(&status) == FsError::NoSpace => {
                 Err(Trouble::Full(format!("{}: full", peer.address())))
             }
-            (Err(status), _) => Err(failed(format!("{:?}: {}", status.code(), status.message()))),
+            Err(status) => Err(failed(format!("{:?}: {}", status.code(), status.message()))),
         }
     }
+}
+
+/// The groups of a chunk, each checksummed when it is its turn, and its end. The CRCs are gathered in `table`.
+fn parts(pieces: Vec<Bytes>, len: u32, table: Arc<Mutex<Vec<u32>>>) -> impl Iterator<Item = Part> + Send {
+    let ends = table.clone();
+    let groups = pieces.into_iter().map(move |payload| {
+        let crcs = block_crcs(&payload);
+        let mut table = table.lock();
+        let first_block = table.len() as u32;
+        table.extend_from_slice(&crcs);
+        Part::Blocks(v1::BlockGroup {
+            first_block,
+            payload,
+            crcs,
+            disk_us: 0,
+        })
+    });
+    let end = std::iter::once_with(move || {
+        let sha256 = table_sha256(len, &ends.lock()).to_vec();
+        Part::End(v1::PutEnd { sha256 })
+    });
+    groups.chain(end)
+}
+
+/// For a peer to which no framed connection is ready.
+async fn put_over_grpc(
+    peer: &Arc<Peer>,
+    request: &str,
+    begin: v1::PutBegin,
+    parts: impl Iterator<Item = Part> + Send + 'static,
+) -> Result<Result<v1::PutReply, Status>, Frozen> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(GROUPS_AHEAD);
+    let feed = async move {
+        for part in std::iter::once(Part::Begin(begin)).chain(parts) {
+            if sender.send(v1::PutRequest { part: Some(part) }).await.is_err() {
+                return;
+            }
+        }
+    };
+    let mut client = ChunksClient::new(peer.channel())
+        .max_decoding_message_size(MESSAGE_MAX)
+        .max_encoding_message_size(MESSAGE_MAX);
+    let requests = request::with(tokio_stream::wrappers::ReceiverStream::new(receiver), request);
+    let put = async { tokio::join!(client.put(requests), feed).0 };
+    Ok(peer.while_alive(put).await?.map(tonic::Response::into_inner))
 }
 
 /// The chunk as the commit tells of it.

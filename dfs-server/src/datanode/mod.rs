@@ -4,6 +4,7 @@
 
 mod args;
 mod beat;
+mod buffers;
 mod farewell;
 mod membership;
 mod scrub;

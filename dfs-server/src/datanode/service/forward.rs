@@ -1,15 +1,20 @@
-//! Passing a chunk on to another member while it arrives. Each member has a bounded queue; one that is dead or
+//! Passing a chunk on to another member while it arrives, on a framed connection where one is ready. Each member has a bounded queue; one that is dead or
 //! slow fails alone, with its reason, and the others go on.
 
 use super::Shared;
-use dfs_client::channel::Frozen;
+use dfs_client::channel::{Frozen, Peer};
 use dfs_client::observe::request;
-use dfs_proto::v1::{MemberFailure, Node, PutBegin, PutRequest, put_request::Part};
+use dfs_proto::v1::chunks_client::ChunksClient;
+use dfs_proto::v1::{MemberFailure, Node, PutBegin, PutReply, PutRequest, put_request::Part};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Code;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
 
 /// Groups (of 1 MiB) on their way to one member: as many as fit a chunk, so that one that lags a little does
 /// not slow the sender.
@@ -26,7 +31,7 @@ tokio::task_local! {
 /// One member that receives the chunk through us.
 pub struct Forward {
     node: u32,
-    feed: Option<mpsc::Sender<PutRequest>>,
+    feed: Option<mpsc::Sender<Part>>,
     call: JoinHandle<Result<(), MemberFailure>>,
     stalled: bool,
 }
@@ -42,14 +47,11 @@ impl Forward {
             silent: false,
         };
         let (feed, parts) = mpsc::channel(QUEUE);
-        // The queue is empty: there is room.
-        let _ = feed.try_send(PutRequest {
-            part: Some(Part::Begin(begin)),
-        });
         let id = REQUEST.try_with(String::clone).unwrap_or_default();
         let connected = shared.member(&member.address);
+        let forwarders = shared.forwarders.clone();
         let call = tokio::spawn(async move {
-            let (peer, mut client) = connected.map_err(|reason| failed(reason, false))?;
+            let (peer, client) = connected.map_err(|reason| failed(reason, false))?;
             if peer.is_suspected() {
                 return Err(silent(node));
             }
@@ -60,8 +62,16 @@ impl Forward {
                 ));
             }
             let _load = peer.begin();
-            let put = client.put(request::with(ReceiverStream::new(parts), &id));
-            match peer.while_alive(put).await.map_err(|_| silent(node))? {
+            let turn = forwarders.try_acquire();
+            let exchange = turn.as_ref().ok().and_then(|_| peer.streaming(&Handle::current()));
+            let answer = match exchange {
+                Some(exchange) => {
+                    let parts = blocking(parts);
+                    peer.stream(exchange, id, begin, parts, STALL).await
+                }
+                None => over_grpc(&peer, client, &id, begin, parts).await,
+            };
+            match answer.map_err(|_| silent(node))? {
                 Ok(_) => {
                     peer.succeeded();
                     Ok(())
@@ -89,7 +99,7 @@ impl Forward {
     }
 
     /// Passes a part on; a member that has failed is passed over.
-    pub async fn send(&mut self, part: PutRequest) {
+    pub async fn send(&mut self, part: Part) {
         let Some(feed) = &self.feed else { return };
         match tokio::time::timeout(STALL, feed.send(part)).await {
             Ok(Ok(())) => {}
@@ -120,6 +130,27 @@ impl Forward {
             Err(_) => Err(stalled()),
         }
     }
+}
+
+/// The parts as a thread takes them that may wait.
+fn blocking(mut parts: mpsc::Receiver<Part>) -> impl Iterator<Item = Part> + Send {
+    std::iter::from_fn(move || parts.blocking_recv())
+}
+
+/// For a member to which no framed connection is ready.
+async fn over_grpc(
+    peer: &Arc<Peer>,
+    mut client: ChunksClient<Channel>,
+    id: &str,
+    begin: PutBegin,
+    parts: mpsc::Receiver<Part>,
+) -> Result<Result<PutReply, Status>, Frozen> {
+    let begin = tokio_stream::once(Part::Begin(begin));
+    let requests = begin
+        .chain(ReceiverStream::new(parts))
+        .map(|part| PutRequest { part: Some(part) });
+    let put = peer.while_alive(client.put(request::with(requests, id)));
+    Ok(put.await?.map(Response::into_inner))
 }
 
 fn silent(node: u32) -> MemberFailure {

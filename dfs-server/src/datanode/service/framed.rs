@@ -1,20 +1,21 @@
-//! Framed connections, each with a thread that reads a request, reads the disk, and answers: for small reads and
-//! writes nothing is handed from one thread to another. Bounded; who finds no room uses gRPC. `front` brings the connections.
+//! Framed connections, each with a thread that reads a request, does it, and answers: for small reads and writes
+//! nothing is handed from one thread to another. Bounded; who finds no room uses gRPC. `front` brings the connections.
 
-use super::super::store::Blocks;
-use super::{Shared, framed_put, status};
+use super::super::store::{Content, Located};
+use super::{Shared, framed_put, framed_stream, status};
 use bytes::Bytes;
 use dfs_client::channel::{Closer, Wire, machine};
 use dfs_core::chunk::BLOCK_SIZE;
 use dfs_proto::convert::{asked_blocks, ids};
 use dfs_proto::frames::{self, BLOCKS_MAX, PREFACE};
 use dfs_proto::v1::framed_request::Body;
-use dfs_proto::v1::{BlockGroup, FramedHello, FramedReply, FramedRequest, GetRequest};
+use dfs_proto::v1::{BlockGroup, FramedHello, FramedReply, FramedRequest, FramedStream, GetRequest};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tonic::Status;
 
 /// Connections at one time, each a thread that mostly sleeps.
@@ -25,6 +26,9 @@ const IDLE: Duration = Duration::from_secs(60);
 pub const WRITE_LIMIT: Duration = Duration::from_secs(10);
 /// These threads read a frame and a run of blocks on the heap, nothing deep.
 const STACK: usize = 256 << 10;
+
+/// No content behind a reply.
+const NOTHING: Content = Content::Here(Bytes::new());
 
 #[derive(Default)]
 struct Open {
@@ -38,6 +42,8 @@ pub struct Framed {
     /// Not kept alive by idle connections.
     shared: Weak<Shared>,
     hello: Vec<u8>,
+    /// For what a chunk needs beside its connection's thread: the disk and the other members.
+    runtime: Handle,
     open: Mutex<Open>,
 }
 
@@ -48,8 +54,10 @@ impl Framed {
         let hello = FramedHello {
             machine: if near { machine().to_vec() } else { Vec::new() },
             socket,
+            streams: true,
         };
         Arc::new(Framed {
+            runtime: Handle::current(),
             shared: Arc::downgrade(shared),
             hello: frames::encode(&hello),
             open: Mutex::default(),
@@ -108,9 +116,54 @@ impl Framed {
             let Some(shared) = self.shared.upgrade() else {
                 return Ok(());
             };
-            let (reply, payload) = answer(&shared, request, &content);
-            wire.write_both(&frames::encode(&reply), &payload)?;
+            let (reply, payload) = match request.body {
+                Some(Body::Stream(stream)) => {
+                    let (number, id) = (request.number, &request.request);
+                    (self.received(&shared, wire, number, id, stream)?, NOTHING)
+                }
+                _ => answer(&shared, request, &content),
+            };
+            let reply = frames::encode(&reply);
+            match payload {
+                Content::Here(payload) => wire.write_both(&reply, &payload)?,
+                Content::InFile { file, offset, len } => {
+                    wire.write_all(&reply)?;
+                    wire.write_file(&file, offset, len.into())?;
+                }
+            }
         }
+    }
+
+    /// Takes a chunk that follows its request.
+    fn received(
+        &self,
+        shared: &Arc<Shared>,
+        wire: &mut Wire,
+        number: u64,
+        id: &str,
+        stream: FramedStream,
+    ) -> io::Result<FramedReply> {
+        let begun = Instant::now();
+        let done = framed_stream::put(shared, &self.runtime, wire, id, stream)?;
+        shared.figures.request("put", begun, done.is_err());
+        super::told_time("put", None, id, begun);
+        Ok(match super::logged("put", None, done) {
+            Ok(done) => FramedReply {
+                number,
+                stream: Some(done),
+                ..FramedReply::default()
+            },
+            Err(status) => refusal(number, &status),
+        })
+    }
+}
+
+fn refusal(number: u64, status: &Status) -> FramedReply {
+    FramedReply {
+        number,
+        code: status.code() as u32,
+        reason: status.message().to_owned(),
+        ..FramedReply::default()
     }
 }
 
@@ -128,12 +181,12 @@ fn content_of(request: &FramedRequest, wire: &mut Wire) -> io::Result<Vec<u8>> {
     }
 }
 
-fn answer(shared: &Shared, request: FramedRequest, content: &[u8]) -> (FramedReply, Bytes) {
+fn answer(shared: &Shared, request: FramedRequest, content: &[u8]) -> (FramedReply, Content) {
     let begun = Instant::now();
     let (operation, done) = match request.body {
         Some(Body::Get(get)) => ("get", read(shared, get)),
         Some(Body::Put(put)) => ("put", framed_put::put(shared, put, content).map(on_disk)),
-        None => (
+        Some(Body::Stream(_)) | None => (
             "none",
             Err(Status::unimplemented(
                 "a request that this datanode does not know: use gRPC",
@@ -142,18 +195,10 @@ fn answer(shared: &Shared, request: FramedRequest, content: &[u8]) -> (FramedRep
     };
     shared.figures.request(operation, begun, done.is_err());
     let took = begun.elapsed();
-    let ms = took.as_millis() as u64;
-    tracing::debug!(operation, request = request.request, ms, "done");
+    super::told_time(operation, None, &request.request, begun);
     let (reply, payload) = match super::logged(operation, None, done) {
         Ok(done) => done,
-        Err(status) => {
-            let reply = FramedReply {
-                code: status.code() as u32,
-                reason: status.message().to_owned(),
-                ..FramedReply::default()
-            };
-            (reply, Bytes::new())
-        }
+        Err(status) => (refusal(request.number, &status), NOTHING),
     };
     let number = request.number;
     let disk_us = super::get::micros(took);
@@ -165,15 +210,15 @@ fn answer(shared: &Shared, request: FramedRequest, content: &[u8]) -> (FramedRep
     (reply, payload)
 }
 
-fn on_disk(node: u32) -> (FramedReply, Bytes) {
+fn on_disk(node: u32) -> (FramedReply, Content) {
     let reply = FramedReply {
         on_disk: node,
         ..FramedReply::default()
     };
-    (reply, Bytes::new())
+    (reply, NOTHING)
 }
 
-fn read(shared: &Shared, request: GetRequest) -> Result<(FramedReply, Bytes), Status> {
+fn read(shared: &Shared, request: GetRequest) -> Result<(FramedReply, Content), Status> {
     shared.membership.check_cluster(&request.cluster)?;
     let chunk = ids::stored_chunk(request.chunk, "GetRequest.chunk")?;
     let len = shared.store.len(chunk).map_err(status::of)?;
@@ -183,9 +228,11 @@ fn read(shared: &Shared, request: GetRequest) -> Result<(FramedReply, Bytes), St
             "at most {BLOCKS_MAX} blocks, and none for repair: use gRPC for more"
         )));
     }
-    let read = shared.store.read(chunk, blocks.start, blocks.len() as u32);
-    let Blocks { first, payload, crcs } = read.map_err(status::of)?;
-    shared.figures.sent.add(payload.len() as u64);
+    let located = shared
+        .store
+        .locate(chunk, blocks.start, blocks.len() as u32);
+    let Located { first, content, crcs } = located.map_err(status::of)?;
+    shared.figures.sent.add(content.len().into());
     let reply = FramedReply {
         group: Some(BlockGroup {
             first_block: first,
@@ -193,8 +240,8 @@ fn read(shared: &Shared, request: GetRequest) -> Result<(FramedReply, Bytes), St
             crcs,
             disk_us: 0,
         }),
-        payload: payload.len() as u32,
+        payload: content.len(),
         ..FramedReply::default()
     };
-    Ok((reply, payload))
+    Ok((reply, content))
 }

@@ -8,6 +8,7 @@ mod figures;
 mod forward;
 mod framed;
 mod framed_put;
+mod framed_stream;
 mod front;
 mod get;
 mod list;
@@ -21,6 +22,7 @@ mod tests;
 mod transfers;
 mod verify;
 
+use super::buffers::Buffers;
 use super::farewell::Farewell;
 use super::membership::Membership;
 use super::store::{ChunkStore, Usage};
@@ -51,6 +53,9 @@ const GROUP_BLOCKS: u32 = 16;
 const SLOW: Duration = Duration::from_secs(1);
 /// Disk reads, checks and deletes at one time; more only queue in the disk.
 const DISK_JOBS: usize = 64;
+/// Threads that forward at one time. Together with those that write to the disk, one for each transfer, fewer than the
+/// runtime has: else nodes could wait for one another's threads.
+const FORWARDERS: usize = 128;
 
 /// The service's state, shared by all requests.
 #[derive(Clone)]
@@ -62,6 +67,10 @@ struct Shared {
     transfers: Transfers,
     /// Connections to other members.
     members: Pool,
+    /// For what is received on framed connections.
+    buffers: Arc<Buffers>,
+    /// Who may forward with a thread.
+    forwarders: Arc<Semaphore>,
     figures: Figures,
     farewell: Farewell,
     disk: Arc<Semaphore>,
@@ -87,6 +96,8 @@ impl ChunkService {
             membership,
             transfers,
             members,
+            buffers: Arc::default(),
+            forwarders: Arc::new(Semaphore::new(FORWARDERS)),
             figures,
             farewell: Farewell::default(),
             disk,
@@ -198,14 +209,19 @@ impl Noted {
     /// Counts and logs how it ended.
     fn end<T>(self, shared: &Shared, operation: &str, result: Result<T, Status>) -> Result<T, Status> {
         shared.figures.request(operation, self.begun, result.is_err());
-        let time = self.begun.elapsed();
-        let ms = time.as_millis() as u64;
-        if time >= SLOW {
-            tracing::warn!(operation, request = self.id, peer = ?self.peer, ms, "a slow request");
-        } else if !self.id.is_empty() {
-            tracing::debug!(operation, request = self.id, peer = ?self.peer, ms, "done");
-        }
+        told_time(operation, self.peer, &self.id, self.begun);
         logged(operation, self.peer, result)
+    }
+}
+
+/// Logs how long a request took.
+fn told_time(operation: &str, peer: Option<std::net::SocketAddr>, id: &str, begun: Instant) {
+    let time = begun.elapsed();
+    let ms = time.as_millis() as u64;
+    if time >= SLOW {
+        tracing::warn!(operation, request = id, ?peer, ms, "a slow request");
+    } else if !id.is_empty() {
+        tracing::debug!(operation, request = id, ?peer, ms, "done");
     }
 }
 

@@ -1,28 +1,55 @@
 //! Put: receives a chunk, forwards it while it comes, and answers when it is on this disk and the members have
-//! answered.
+//! answered. The parts come over gRPC, or on a framed connection (`framed_stream`).
 
 use super::Shared;
 use super::spread::Spread;
 use super::transfers::Transfer as Session;
+use dfs_proto::convert::chunk::Transfer;
 use dfs_proto::convert::{ids, put_begin};
 use dfs_proto::v1::{PutReply, PutRequest, put_request::Part};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::{Status, Streaming};
 
+/// Where a chunk's parts come from.
+pub trait Parts {
+    /// The next part, which must come before the session's time is over.
+    async fn next(&mut self) -> Result<Part, Status>;
+}
+
+impl Parts for Streaming<PutRequest> {
+    async fn next(&mut self) -> Result<Part, Status> {
+        let message = tokio::time::timeout(super::SILENCE, self.message()).await;
+        let message =
+            message.map_err(|_| Status::deadline_exceeded("the transfer was silent for a minute"))??;
+        let part = message
+            .ok_or_else(|| Status::invalid_argument("the stream ended before PutEnd"))?
+            .part;
+        part.ok_or_else(|| Status::invalid_argument("a PutRequest without a part"))
+    }
+}
+
 pub async fn put(shared: &Arc<Shared>, mut stream: Streaming<PutRequest>) -> Result<PutReply, Status> {
-    let Part::Begin(begin) = next(&mut stream).await? else {
+    let Part::Begin(begin) = stream.next().await? else {
         return Err(Status::invalid_argument("a chunk begins with PutBegin"));
     };
     shared.membership.check_cluster(&begin.cluster)?;
-    let transfer = put_begin(begin)?;
+    receive(shared, put_begin(begin)?, &mut stream).await
+}
+
+/// Receives the groups and the end of a chunk that was begun by a sender of this cluster.
+pub async fn receive(
+    shared: &Arc<Shared>,
+    transfer: Transfer,
+    parts: &mut impl Parts,
+) -> Result<PutReply, Status> {
     let own = shared.membership.node(transfer.chunk.set.volume())?;
     let _session: Session = shared.transfers.begin(transfer.transfer)?;
     let mut spread = Spread::begin(shared, &transfer, own);
     // What the client would not wait for if disks took no time.
     let mut on_disks = Duration::ZERO;
     let sha256 = loop {
-        match next(&mut stream).await? {
+        match parts.next().await? {
             Part::Blocks(group) => {
                 let received = Instant::now();
                 let taken = spread.send(group).await;
@@ -46,15 +73,4 @@ pub async fn put(shared: &Arc<Shared>, mut stream: Streaming<PutRequest>) -> Res
         failures: spreading.failures,
         disk_us: super::get::micros(on_disks),
     })
-}
-
-/// The next part of the stream, which must come before the session's time is over.
-async fn next(stream: &mut Streaming<PutRequest>) -> Result<Part, Status> {
-    let message = tokio::time::timeout(super::SILENCE, stream.message()).await;
-    let message =
-        message.map_err(|_| Status::deadline_exceeded("the transfer was silent for a minute"))??;
-    let part = message
-        .ok_or_else(|| Status::invalid_argument("the stream ended before PutEnd"))?
-        .part;
-    part.ok_or_else(|| Status::invalid_argument("a PutRequest without a part"))
 }

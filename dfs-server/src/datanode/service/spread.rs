@@ -5,7 +5,7 @@ use super::Shared;
 use super::forward::Forward;
 use super::sink::Sink;
 use dfs_proto::convert::chunk::Transfer;
-use dfs_proto::v1::{BlockGroup, MemberFailure, PutBegin, PutEnd, PutRequest, put_request::Part};
+use dfs_proto::v1::{BlockGroup, MemberFailure, PutBegin, PutEnd, put_request::Part};
 use futures_util::future::join_all;
 use std::sync::Arc;
 use tonic::Status;
@@ -36,9 +36,7 @@ impl Spread {
 
     /// The next blocks. False when this node's store has given up: `failure` says why.
     pub async fn send(&mut self, group: BlockGroup) -> bool {
-        let part = PutRequest {
-            part: Some(Part::Blocks(group.clone())),
-        };
+        let part = Part::Blocks(group.clone());
         let onward = join_all(self.forwards.iter_mut().map(|forward| forward.send(part.clone())));
         let (taken, _) = tokio::join!(self.sink.send(group), onward);
         taken
@@ -54,11 +52,9 @@ impl Spread {
 
     /// Waits until the chunk is durable here and the members have answered.
     pub async fn end(mut self, sha256: [u8; 32]) -> Result<Spreading, Status> {
-        let end = PutRequest {
-            part: Some(Part::End(PutEnd {
-                sha256: sha256.to_vec(),
-            })),
-        };
+        let end = Part::End(PutEnd {
+            sha256: sha256.to_vec(),
+        });
         let forwards = &mut self.forwards;
         let members = async {
             join_all(forwards.iter_mut().map(|forward| forward.send(end.clone()))).await;

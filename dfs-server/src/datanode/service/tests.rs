@@ -6,6 +6,7 @@ mod failures;
 mod framed;
 mod frozen;
 mod speed;
+mod streamed;
 
 use super::*;
 use cluster::{CLUSTER, Cluster, put_parts};

@@ -12,6 +12,8 @@ pub mod suite;
 use bytes::Bytes;
 use dfs_core::chunk::Refusal;
 use dfs_core::ids::ChunkId;
+use std::fs::File;
+use std::sync::Arc;
 
 /// Why a store did not do it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +50,35 @@ pub struct Blocks {
     pub first: u32,
     pub payload: Bytes,
     /// As made by the writer: whoever uses the payload compares them.
+    pub crcs: Vec<u32>,
+}
+
+/// Where the content of a run of blocks is.
+pub enum Content {
+    Here(Bytes),
+    /// In the system's cache of a file, from which it can be sent as it is.
+    InFile {
+        file: Arc<File>,
+        offset: u64,
+        len: u32,
+    },
+}
+
+impl Content {
+    /// Bytes.
+    pub fn len(&self) -> u32 {
+        match self {
+            Content::Here(payload) => payload.len() as u32,
+            Content::InFile { len, .. } => *len,
+        }
+    }
+}
+
+/// A run of blocks of one chunk that is to be sent.
+pub struct Located {
+    pub first: u32,
+    pub content: Content,
+    /// As made by the writer: whoever uses the content compares them.
     pub crcs: Vec<u32>,
 }
 
@@ -97,6 +128,13 @@ pub trait ChunkStore: Send + Sync + 'static {
 
     /// Reads `count` blocks from `first`; fewer at the chunk's end.
     fn read(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Blocks, StoreError>;
+
+    /// Like `read`, for content that is only sent on: the store may leave it where it is.
+    fn locate(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Located, StoreError> {
+        let Blocks { first, payload, crcs } = self.read(chunk, first, count)?;
+        let content = Content::Here(payload);
+        Ok(Located { first, content, crcs })
+    }
 
     /// Deletes durably; what is not here is no failure. Gives those that could not be deleted.
     fn delete(&self, chunks: &[ChunkId]) -> Vec<(ChunkId, StoreError)>;

@@ -1,21 +1,14 @@
-//! Long slots go to the disk past the system's page cache, from aligned buffers of ours: copying into fresh pages of the
-//! cache cost nearly half of a sequential write's processor time, for content that is rarely read soon. `put` feeds one
-//! for each chunk. A file system that refuses it is written to through the cache.
+//! Long slots go to the disk past the system's page cache: copying into fresh pages of the cache cost nearly half of a
+//! sequential write's processor time, for content that is rarely read soon. Content that came in aligned memory goes as it
+//! is, other content by way of a buffer. `put` feeds one for each chunk. A file system that refuses it is written to
+//! through the cache.
 
-use dfs_core::chunk::header::SLOT_ALIGN;
-use parking_lot::Mutex;
+use crate::datanode::buffers::{ALIGN, Buffer, Buffers, LEN};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-
-/// Disks and file systems ask for no more; slots begin at multiples of it and are padded to one.
-const ALIGN: usize = SLOT_ALIGN as usize;
-/// Bytes of one write: large enough that calls do not count, small enough that receiving and writing overlap.
-const BUFFER: usize = 1 << 20;
-/// Buffers kept for the next chunk: as many chunks as usually come at one time. More are made and given back.
-const POOL_MAX: usize = 16;
 
 /// Opens a segment for writing past the cache; none where the file system refuses.
 pub fn open(path: &Path) -> Option<Arc<File>> {
@@ -32,55 +25,39 @@ pub fn open(path: &Path) -> Option<Arc<File>> {
     }
 }
 
-/// `BUFFER` aligned bytes, somewhere in a longer allocation.
-struct Buffer {
-    bytes: Box<[u8]>,
-    skip: usize,
-}
-
-impl Buffer {
-    fn new() -> Buffer {
-        let bytes = vec![0; BUFFER + ALIGN].into_boxed_slice();
-        let skip = bytes.as_ptr().align_offset(ALIGN).min(ALIGN);
-        Buffer { bytes, skip }
-    }
-
-    fn all(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.skip..self.skip + BUFFER]
-    }
-}
-
-/// Buffers that nobody uses.
-#[derive(Default)]
-pub struct Pool(Mutex<Vec<Buffer>>);
-
-/// A slot that is written page by page. The page with the header goes last: the header names the content's checksums.
+/// A slot that is written page by page. The pages with the header go last: the header names the content's checksums.
 pub struct Direct {
-    pool: Arc<Pool>,
-    /// None only while it is dropped.
-    buffer: Option<Buffer>,
+    buffer: Buffer,
     file: Arc<File>,
     /// Takes what `file` refuses.
     cached: Arc<File>,
     slot: u64,
+    /// Bytes of the pages that the header is in.
+    head: usize,
     /// Where the buffer begins in the slot, and how much of it is filled.
     at: u64,
     filled: usize,
-    /// The first page, when it has left the buffer.
+    /// The header's pages, once they are not in the buffer: with what content they have.
     first: Option<Box<[u8]>>,
 }
 
 impl Direct {
     /// For the slot at `slot` whose header will have `header` bytes.
-    pub fn begin(pool: &Arc<Pool>, file: Arc<File>, cached: Arc<File>, slot: u64, header: usize) -> Direct {
-        let mut buffer = pool.0.lock().pop().unwrap_or_else(Buffer::new);
-        buffer.all()[..header].fill(0);
+    pub fn begin(
+        buffers: &Arc<Buffers>,
+        file: Arc<File>,
+        cached: Arc<File>,
+        slot: u64,
+        header: usize,
+    ) -> Direct {
+        let mut buffer = buffers.take();
+        buffer.as_mut()[..header].fill(0);
         Direct {
-            pool: pool.clone(),
-            buffer: Some(buffer),
+            buffer,
             file,
             cached,
             slot,
+            head: header.next_multiple_of(ALIGN),
             at: 0,
             filled: header,
             first: None,
@@ -88,20 +65,33 @@ impl Direct {
     }
 
     /// Takes the next bytes of the content.
-    pub fn push(&mut self, mut content: &[u8]) -> io::Result<()> {
+    pub fn push(&mut self, content: &[u8]) -> io::Result<()> {
+        let mut content = self.push_pages(content)?;
         while !content.is_empty() {
-            if self.filled == BUFFER {
+            if self.filled == LEN {
                 self.write_out()?;
             }
-            let Some(buffer) = &mut self.buffer else {
-                return Err(io::Error::other("a chunk after its end"));
-            };
-            let part = content.len().min(BUFFER - self.filled);
-            buffer.all()[self.filled..self.filled + part].copy_from_slice(&content[..part]);
+            let part = content.len().min(LEN - self.filled);
+            self.buffer.as_mut()[self.filled..self.filled + part].copy_from_slice(&content[..part]);
             self.filled += part;
             content = &content[part..];
         }
         Ok(())
+    }
+
+    /// Writes the whole pages of content that is aligned as the slot is at this place, from where it is. Gives the rest.
+    fn push_pages<'a>(&mut self, content: &'a [u8]) -> io::Result<&'a [u8]> {
+        let whole = content.len() - content.len() % ALIGN;
+        let aligned = content.as_ptr().align_offset(ALIGN) == 0 && self.filled.is_multiple_of(ALIGN);
+        // What is short goes with the header, in one write.
+        if !aligned || whole < LEN / 2 {
+            return Ok(content);
+        }
+        self.write_out()?;
+        let (pages, rest) = content.split_at(whole);
+        write(&mut self.file, &self.cached, pages, self.slot + self.at)?;
+        self.at += whole as u64;
+        Ok(rest)
     }
 
     /// Writes all that came, without a header, so that it can be read back.
@@ -112,59 +102,54 @@ impl Direct {
 
     /// Ends the slot. Durable after the next sync.
     pub fn end(mut self, header: &[u8]) -> io::Result<()> {
-        if self.first.is_none()
-            && let Some(buffer) = &mut self.buffer
-        {
+        if self.first.is_none() {
             // All of it is still here: one write.
-            buffer.all()[..header.len()].copy_from_slice(header);
+            self.buffer.as_mut()[..header.len()].copy_from_slice(header);
             return self.write_buffer(0);
         }
         self.write_out()?;
         self.write_first(header)
     }
 
-    /// Empties the buffer; the slot's first page stays for its header.
+    /// Empties the buffer; the header's pages stay for the header.
     fn write_out(&mut self) -> io::Result<()> {
         if self.first.is_some() {
             return self.write_buffer(0);
         }
-        let Some(buffer) = &mut self.buffer else {
-            return Ok(());
-        };
-        if self.filled < ALIGN {
-            buffer.all()[self.filled..ALIGN].fill(0);
+        let head = self.head;
+        if self.filled < head {
+            self.buffer.as_mut()[self.filled..head].fill(0);
         }
-        self.first = Some(buffer.all()[..ALIGN].into());
-        self.write_buffer(ALIGN)
+        self.first = Some(self.buffer.as_ref()[..head].into());
+        self.write_buffer(head)
     }
 
     /// Writes the buffer's pages from byte `from` on. Behind the content there are zeros up to the end of its last page.
     fn write_buffer(&mut self, from: usize) -> io::Result<()> {
-        let Some(buffer) = &mut self.buffer else {
-            return Ok(());
-        };
         let (begin, end) = (self.at, self.filled.next_multiple_of(ALIGN));
-        buffer.all()[self.filled..end].fill(0);
-        let pages = buffer.all().get(from..end).unwrap_or_default();
-        write(
-            &mut self.file,
-            &self.cached,
-            pages,
-            self.slot + begin + from as u64,
-        )?;
+        self.buffer.as_mut()[self.filled..end].fill(0);
+        let pages = self.buffer.as_ref().get(from..end).unwrap_or_default();
+        if !pages.is_empty() {
+            write(
+                &mut self.file,
+                &self.cached,
+                pages,
+                self.slot + begin + from as u64,
+            )?;
+        }
         self.at += self.filled as u64;
         self.filled = 0;
         Ok(())
     }
 
     fn write_first(&mut self, header: &[u8]) -> io::Result<()> {
-        let (Some(first), Some(buffer)) = (&self.first, &mut self.buffer) else {
+        let Some(first) = &self.first else {
             return Ok(());
         };
-        let page = &mut buffer.all()[..ALIGN];
-        page.copy_from_slice(first);
-        page[..header.len()].copy_from_slice(header);
-        write(&mut self.file, &self.cached, page, self.slot)
+        let pages = &mut self.buffer.as_mut()[..first.len()];
+        pages.copy_from_slice(first);
+        pages[..header.len()].copy_from_slice(header);
+        write(&mut self.file, &self.cached, pages, self.slot)
     }
 }
 
@@ -179,54 +164,57 @@ fn write(file: &mut Arc<File>, cached: &Arc<File>, pages: &[u8], at: u64) -> io:
     }
 }
 
-impl Drop for Direct {
-    fn drop(&mut self) {
-        let mut pool = self.pool.0.lock();
-        if pool.len() < POOL_MAX {
-            pool.extend(self.buffer.take());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn written(len: usize, slot: u64, step: usize, settle: bool) {
+    /// Content of `len` bytes in parts of `step`, in memory that begins `skew` bytes behind a page.
+    #[derive(Clone, Copy, Debug)]
+    struct Case {
+        len: usize,
+        slot: u64,
+        header: usize,
+        step: usize,
+        skew: usize,
+        settle: bool,
+    }
+
+    fn written(case: Case) {
+        let Case { len, slot, header, .. } = case;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("segment");
         let cached = Arc::new(File::create_new(&path).unwrap());
         cached
-            .set_len(slot + (len as u64 + 4096).next_multiple_of(4096))
+            .set_len(slot + (len + header).next_multiple_of(ALIGN) as u64)
             .unwrap();
         let file = open(&path).unwrap_or_else(|| cached.clone());
-        let pool = Arc::new(Pool::default());
+        let buffers = Arc::new(Buffers::default());
         // A buffer that was used has bytes of another chunk in it.
-        let mut used = Buffer::new();
-        used.all().fill(0xee);
-        pool.0.lock().push(used);
-        let content: Vec<u8> = (0..len).map(|at| (at * 7 + at / 4096) as u8).collect();
-        let header = [0xaa; 1024];
-        let mut direct = Direct::begin(&pool, file, cached, slot, header.len());
-        content.chunks(step).for_each(|part| direct.push(part).unwrap());
-        if settle {
+        buffers.take().as_mut().fill(0xee);
+        let memory: Vec<u8> = (0..len + 2 * ALIGN).map(|at| (at * 7 + at / 4096) as u8).collect();
+        let content = &memory[memory.as_ptr().align_offset(ALIGN) + case.skew..][..len];
+        let mut direct = Direct::begin(&buffers, file, cached, slot, header);
+        content
+            .chunks(case.step)
+            .for_each(|part| direct.push(part).unwrap());
+        if case.settle {
             direct.settle().unwrap();
             let got = std::fs::read(&path).unwrap();
-            assert_eq!(got[slot as usize..][..1024], [0; 1024], "{len} bytes at {slot}");
             assert!(
-                got[slot as usize + 1024..][..len] == content,
-                "{len} bytes at {slot}"
+                got[slot as usize..][..header].iter().all(|byte| *byte == 0),
+                "{case:?}"
             );
+            assert!(got[slot as usize + header..][..len] == *content, "{case:?}");
         }
-        direct.end(&header).unwrap();
+        direct.end(&vec![0xaa; header]).unwrap();
         let got = std::fs::read(&path).unwrap();
         let (before, got) = got.split_at(slot as usize);
         assert!(before.iter().all(|byte| *byte == 0));
-        assert_eq!(got[..1024], header, "{len} bytes at {slot}");
-        let (here, behind) = got[1024..].split_at(len);
-        assert!(here == content, "{len} bytes at {slot}");
-        assert!(behind.iter().all(|byte| *byte == 0), "{len} bytes at {slot}");
-        assert_eq!(pool.0.lock().len(), 1, "the buffer is given back");
+        assert!(got[..header].iter().all(|byte| *byte == 0xaa), "{case:?}");
+        let (here, behind) = got[header..].split_at(len);
+        assert!(here == content, "{case:?}");
+        assert!(behind.iter().all(|byte| *byte == 0), "{case:?}");
+        assert_eq!(buffers.kept(), 1, "the buffer is given back");
     }
 
     #[test]
@@ -242,18 +230,33 @@ mod tests {
             mib - 1023,
             mib,
             2 * mib - 1024,
+            2 * mib + 700_001,
         ];
         for len in lens {
-            for settle in [false, true] {
-                written(len, 4096, mib, settle);
-                written(len, 3 * 4096, 65_536, settle);
+            for (header, skew) in [(1024, 0), (4096, 0), (4096, 1), (12_288, 0)] {
+                for (slot, step, settle) in [
+                    (4096, mib, false),
+                    (4096, mib, true),
+                    (3 * 4096, 65_536, false),
+                    (3 * 4096, 65_536, true),
+                ] {
+                    written(Case { len, slot, header, step, skew, settle });
+                }
             }
         }
     }
 
     #[test]
     fn a_place_that_is_not_aligned_is_written_all_the_same() {
-        written(3 << 20, 100, 1 << 20, false);
-        written(3 << 20, 100, 1 << 20, true);
+        for (header, settle) in [(1024, false), (1024, true), (4096, false), (4096, true)] {
+            written(Case {
+                len: 3 << 20,
+                slot: 100,
+                header,
+                step: 1 << 20,
+                skew: 0,
+                settle,
+            });
+        }
     }
 }

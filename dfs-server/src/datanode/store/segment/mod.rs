@@ -10,6 +10,7 @@ mod duplicates;
 mod file;
 mod finish;
 mod index;
+mod locate;
 mod open;
 mod open_files;
 mod put;
@@ -20,7 +21,8 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
-use super::{Blocks, ChunkStore, ChunkWriter, Held, StoreError, Usage, Verdict};
+use super::{Blocks, ChunkStore, ChunkWriter, Held, Located, StoreError, Usage, Verdict};
+use crate::datanode::buffers::Buffers;
 use dfs_core::ids::{ChunkId, SetId};
 use file::Segment;
 use index::Index;
@@ -75,7 +77,7 @@ struct Inner {
     /// The next key of a segment in this process.
     next_key: AtomicU64,
     syncs: AtomicU64,
-    buffers: Arc<direct::Pool>,
+    buffers: Arc<Buffers>,
     /// What was found broken, for the operator.
     problems: Mutex<Vec<String>>,
 }
@@ -127,6 +129,10 @@ impl ChunkStore for SegmentStore {
 
     fn read(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Blocks, StoreError> {
         self.0.read(chunk, first, count)
+    }
+
+    fn locate(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Located, StoreError> {
+        locate::locate(&self.0, chunk, first, count)
     }
 
     fn delete(&self, chunks: &[ChunkId]) -> Vec<(ChunkId, StoreError)> {

@@ -13,19 +13,40 @@ use std::os::unix::fs::FileExt;
 /// Content read at once by a check.
 const CHECK_BLOCKS: u32 = 16;
 
+/// A run of blocks in its segment's file.
+pub(super) struct Run {
+    pub first: u32,
+    pub at: u64,
+    pub len: u32,
+    pub crcs: Vec<u32>,
+}
+
+/// `count` blocks from `first`; fewer at the chunk's end.
+pub(super) fn run(header: &Header, place: Place, first: u32, count: u32) -> Run {
+    let end = first.saturating_add(count).min(header.crcs.len() as u32);
+    let first = first.min(end);
+    let start = u64::from(first) * u64::from(BLOCK_SIZE);
+    let stop = (u64::from(end) * u64::from(BLOCK_SIZE)).min(u64::from(place.len));
+    Run {
+        first,
+        at: place.offset() + u64::from(header_len(place.len)) + start,
+        len: stop.saturating_sub(start) as u32,
+        crcs: header.crcs[first as usize..end as usize].to_vec(),
+    }
+}
+
 impl Inner {
     pub(super) fn read(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Blocks, StoreError> {
-        let place = {
-            let index = self.index.read();
-            index.check_trusted(chunk)?;
-            index.get(chunk).ok_or(StoreError::NotFound(chunk))?
-        };
-        self.read_at(chunk, place, first, count)
-    }
-
-    fn read_at(&self, chunk: ChunkId, place: Place, first: u32, count: u32) -> Result<Blocks, StoreError> {
+        let place = self.trusted(chunk)?;
         let header = self.header(chunk, place)?;
         self.read_blocks(&header, place, first, count)
+    }
+
+    /// Where a chunk is that can be read.
+    pub(super) fn trusted(&self, chunk: ChunkId) -> Result<Place, StoreError> {
+        let index = self.index.read();
+        index.check_trusted(chunk)?;
+        index.get(chunk).ok_or(StoreError::NotFound(chunk))
     }
 
     fn read_blocks(
@@ -35,16 +56,11 @@ impl Inner {
         first: u32,
         count: u32,
     ) -> Result<Blocks, StoreError> {
-        let end = first.saturating_add(count).min(header.crcs.len() as u32);
-        let first = first.min(end);
-        let start = u64::from(first) * u64::from(BLOCK_SIZE);
-        let stop = (u64::from(end) * u64::from(BLOCK_SIZE)).min(u64::from(place.len));
-        let mut payload = vec![0; stop.saturating_sub(start) as usize];
-        let at = place.offset() + u64::from(header_len(place.len)) + start;
+        let Run { first, at, len, crcs } = run(header, place, first, count);
+        let mut payload = vec![0; len as usize];
         let segment = self.segment(place.segment)?;
         let read = self.file(&segment)?.read_exact_at(&mut payload, at);
         read.map_err(|e| self.read_error(header.chunk, place, &e))?;
-        let crcs = header.crcs[first as usize..end as usize].to_vec();
         Ok(Blocks {
             first,
             payload: payload.into(),
@@ -67,7 +83,7 @@ impl Inner {
         }
     }
 
-    fn read_error(&self, chunk: ChunkId, place: Place, error: &io::Error) -> StoreError {
+    pub(super) fn read_error(&self, chunk: ChunkId, place: Place, error: &io::Error) -> StoreError {
         if error.kind() == io::ErrorKind::UnexpectedEof {
             let reason = format!("its segment ends before {}", place.offset() + place.slot());
             return StoreError::Corrupt { chunk, reason };
