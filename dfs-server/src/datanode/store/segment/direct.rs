@@ -54,7 +54,7 @@ impl Buffer {
 #[derive(Default)]
 pub struct Pool(Mutex<Vec<Buffer>>);
 
-/// A slot that is written page by page. The page with the header goes last: the header names the content's checksums.
+/// A slot that is written page by page. The pages with the header go last: the header names the content's checksums.
 pub struct Direct {
     pool: Arc<Pool>,
     /// None only while it is dropped.
@@ -66,7 +66,9 @@ pub struct Direct {
     /// Where the buffer begins in the slot, and how much of it is filled.
     at: u64,
     filled: usize,
-    /// The first page, when it has left the buffer.
+    /// Bytes of the pages with the header.
+    head: usize,
+    /// Those pages, when they have left the buffer.
     first: Option<Box<[u8]>>,
 }
 
@@ -83,6 +85,7 @@ impl Direct {
             slot,
             at: 0,
             filled: header,
+            head: header.next_multiple_of(ALIGN),
             first: None,
         }
     }
@@ -123,7 +126,7 @@ impl Direct {
         self.write_first(header)
     }
 
-    /// Empties the buffer; the slot's first page stays for its header.
+    /// Empties the buffer; the slot's first pages stay for its header.
     fn write_out(&mut self) -> io::Result<()> {
         if self.first.is_some() {
             return self.write_buffer(0);
@@ -131,11 +134,11 @@ impl Direct {
         let Some(buffer) = &mut self.buffer else {
             return Ok(());
         };
-        if self.filled < ALIGN {
-            buffer.all()[self.filled..ALIGN].fill(0);
+        if self.filled < self.head {
+            buffer.all()[self.filled..self.head].fill(0);
         }
-        self.first = Some(buffer.all()[..ALIGN].into());
-        self.write_buffer(ALIGN)
+        self.first = Some(buffer.all()[..self.head].into());
+        self.write_buffer(self.head)
     }
 
     /// Writes the buffer's pages from byte `from` on. Behind the content there are zeros up to the end of its last page.
@@ -161,7 +164,7 @@ impl Direct {
         let (Some(first), Some(buffer)) = (&self.first, &mut self.buffer) else {
             return Ok(());
         };
-        let page = &mut buffer.all()[..ALIGN];
+        let page = &mut buffer.all()[..self.head];
         page.copy_from_slice(first);
         page[..header.len()].copy_from_slice(header);
         write(&mut self.file, &self.cached, page, self.slot)

@@ -12,6 +12,7 @@ mod finish;
 mod index;
 mod open;
 mod open_files;
+mod pages;
 mod put;
 mod read;
 mod scan;
@@ -20,7 +21,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
-use super::{Blocks, ChunkStore, ChunkWriter, Held, StoreError, Usage, Verdict};
+use super::{Blocks, ChunkStore, ChunkWriter, Held, Pages, StoreError, Usage, Verdict};
 use dfs_core::ids::{ChunkId, SetId};
 use file::Segment;
 use index::Index;
@@ -122,11 +123,15 @@ impl ChunkStore for SegmentStore {
         let index = self.0.index.read();
         let place = index.get(chunk).ok_or(StoreError::NotFound(chunk))?;
         index.check_trusted(chunk)?;
-        Ok(place.len)
+        Ok(place.len())
     }
 
     fn read(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Blocks, StoreError> {
         self.0.read(chunk, first, count)
+    }
+
+    fn read_pages(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Pages, StoreError> {
+        self.0.read_pages(chunk, first, count)
     }
 
     fn delete(&self, chunks: &[ChunkId]) -> Vec<(ChunkId, StoreError)> {
