@@ -5,6 +5,7 @@
 mod framed;
 mod liveness;
 mod pace;
+mod pages;
 mod wire;
 
 pub use framed::{Exchange, machine};
@@ -64,6 +65,7 @@ pub struct Peer {
     liveness: liveness::Liveness,
     pace: pace::Pace,
     framed: framed::Framed,
+    pages: pages::Unknown,
 }
 
 impl Peer {
@@ -82,6 +84,7 @@ impl Peer {
             liveness: liveness::Liveness::default(),
             pace: pace::Pace::default(),
             framed: framed::Framed::default(),
+            pages: pages::Unknown::default(),
         })
     }
 

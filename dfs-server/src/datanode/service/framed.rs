@@ -2,7 +2,7 @@
 //! writes nothing is handed from one thread to another. Bounded; who finds no room uses gRPC. `front` brings the connections.
 
 use super::super::store::Blocks;
-use super::{Shared, framed_put, status};
+use super::{Shared, framed_pages, framed_put, status};
 use bytes::Bytes;
 use dfs_client::channel::{Closer, Wire, machine};
 use dfs_core::chunk::BLOCK_SIZE;
@@ -132,6 +132,7 @@ fn answer(shared: &Shared, request: FramedRequest, content: &[u8]) -> (FramedRep
     let begun = Instant::now();
     let (operation, done) = match request.body {
         Some(Body::Get(get)) => ("get", read(shared, get)),
+        Some(Body::GetPages(get)) => ("get_pages", framed_pages::read(shared, get)),
         Some(Body::Put(put)) => ("put", framed_put::put(shared, put, content).map(on_disk)),
         None => (
             "none",
