@@ -5,6 +5,7 @@
 mod framed;
 mod liveness;
 mod pace;
+mod pages;
 mod stream;
 mod wire;
 
@@ -65,6 +66,7 @@ pub struct Peer {
     liveness: liveness::Liveness,
     pace: pace::Pace,
     framed: framed::Framed,
+    pages: pages::Unknown,
 }
 
 impl Peer {
@@ -83,6 +85,7 @@ impl Peer {
             liveness: liveness::Liveness::default(),
             pace: pace::Pace::default(),
             framed: framed::Framed::default(),
+            pages: pages::Unknown::default(),
         })
     }
 

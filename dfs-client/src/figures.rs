@@ -26,6 +26,7 @@ pub(crate) struct Figures {
     pub upload_failures: Counter,
     pub downloads: Histogram,
     pub quick_reads: Counter,
+    pub page_reads: Counter,
     pub quick_uploads: Counter,
     pub lost_bytes: Counter,
     pub slow_calls: Counter,
@@ -69,6 +70,10 @@ impl Figures {
             quick_reads: metrics.counter(
                 "dfs_mount_quick_downloads_total",
                 "Downloads that the reading thread did itself on a framed connection",
+            ),
+            page_reads: metrics.counter(
+                "dfs_mount_page_downloads_total",
+                "Downloads of single pages, for small reads at random places of large files",
             ),
             quick_uploads: metrics.counter(
                 "dfs_mount_quick_uploads_total",

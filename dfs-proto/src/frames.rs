@@ -10,6 +10,8 @@ pub const PREFACE: [u8; 8] = *b"DFSFRM\x01\n";
 pub const MESSAGE_MAX: usize = 64 << 10;
 /// Most blocks of content behind one reply: 1 MiB.
 pub const BLOCKS_MAX: u32 = 16;
+/// Most pages of one request: more are a block.
+pub const PAGES_MAX: u32 = 16;
 
 /// The message with its length before it.
 pub fn encode(message: &impl Message) -> Vec<u8> {

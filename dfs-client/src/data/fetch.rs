@@ -3,6 +3,7 @@
 use super::Data;
 use super::cache::BlockKey;
 use super::levels::Served;
+use super::pages::PageRead;
 use super::quick::Quick;
 use crate::figures;
 use crate::profile::{Stage, Times};
@@ -91,6 +92,10 @@ impl Fetches {
     pub fn remove(&self, key: &BlockKey) -> Option<Arc<Fetch>> {
         self.0.lock().remove(key)
     }
+
+    pub fn contains(&self, key: &BlockKey) -> bool {
+        self.0.lock().contains_key(key)
+    }
 }
 
 enum Block {
@@ -105,19 +110,25 @@ impl Data {
         self.request(chunk, first, last, false, &mut Vec::new());
     }
 
-    /// `len` bytes of the chunk from `offset` on, as slices.
-    pub fn read_chunk(self: &Arc<Self>, chunk: ChunkId, offset: u32, len: u32) -> ChunkRead {
+    /// `len` bytes of the chunk from `offset` on, as slices. With `pages`, only the pages that hold them, where that can be.
+    pub fn read_chunk(self: &Arc<Self>, chunk: ChunkId, offset: u32, len: u32, pages: bool) -> ChunkRead {
         let (first, last) = blocks_of(offset, len);
-        let mut quick = Vec::new();
-        ChunkRead {
+        let mut read = ChunkRead {
             chunk,
             passing: false,
             offset,
             len,
             first,
-            blocks: self.request(chunk, first, last, true, &mut quick),
-            quick,
+            pages: None,
+            content: None,
+            blocks: Vec::new(),
+            quick: Vec::new(),
+        };
+        read.pages = pages.then(|| self.ask_pages(chunk, offset, len)).flatten();
+        if read.pages.is_none() {
+            read.blocks = self.request(chunk, first, last, true, &mut read.quick);
         }
+        read
     }
 
     /// The blocks `first..=last` of the chunk, whole.
@@ -200,6 +211,10 @@ pub(crate) struct ChunkRead {
     offset: u32,
     len: u32,
     first: u32,
+    /// Instead of blocks.
+    pages: Option<PageRead>,
+    /// All of it, when it came as pages.
+    content: Option<Bytes>,
     blocks: Vec<Block>,
     quick: Vec<Quick>,
 }
@@ -207,13 +222,21 @@ pub(crate) struct ChunkRead {
 impl ChunkRead {
     /// Takes what this thread asked for itself. To be called for all reads of a call before any is finished: others may
     /// wait for these blocks while this thread waits for theirs.
-    pub fn settle(&mut self) {
+    pub fn settle(&mut self, data: &Arc<Data>) {
+        if let Some(asked) = self.pages.take() {
+            self.content = asked.settle();
+            if self.content.is_none() {
+                let (first, last) = blocks_of(self.offset, self.len);
+                self.blocks = data.request(self.chunk, first, last, true, &mut self.quick);
+            }
+        }
         self.quick.drain(..).for_each(Quick::settle);
     }
 
     /// Waits for the content: slices in order.
-    pub fn finish(mut self, data: &Data, patience: Patience<'_>, out: &mut Vec<Bytes>) -> FsResult<()> {
-        self.settle();
+    pub fn finish(mut self, data: &Arc<Data>, patience: Patience<'_>, out: &mut Vec<Bytes>) -> FsResult<()> {
+        self.settle(data);
+        out.extend(self.content.take());
         let end = self.offset + self.len;
         for (number, block) in (self.first..).zip(self.blocks) {
             let content = match block {
@@ -246,6 +269,7 @@ impl ChunkRead {
     }
 }
 
-fn blocks_of(offset: u32, len: u32) -> (u32, u32) {
+/// The first and the last block that hold `len` bytes from `offset` on.
+pub(super) fn blocks_of(offset: u32, len: u32) -> (u32, u32) {
     (offset / BLOCK_SIZE, (offset + len.max(1) - 1) / BLOCK_SIZE)
 }

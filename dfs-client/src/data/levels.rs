@@ -28,7 +28,8 @@ impl Served {
     }
 }
 
-/// How the caches of content have done since the mount started. Whole blocks are counted, as they are kept.
+/// How the caches of content have done since the mount started. Whole blocks are counted, as they are kept, and
+/// pages where only those were fetched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheCounters {
     /// Bytes that readers found in memory.

@@ -10,6 +10,7 @@ mod fetch;
 pub(crate) mod flight;
 mod flush;
 mod levels;
+mod pages;
 mod pieces;
 mod promises;
 mod quick;

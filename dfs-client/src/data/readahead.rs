@@ -11,6 +11,9 @@ const WINDOW_MAX: u64 = 8 << 20;
 const STREAMING: u64 = WINDOW_MAX / 2;
 /// The kernel's own read-ahead reorders requests a little.
 const SLACK: u64 = 256 << 10;
+/// After so many jumps in a row a reader is taken for one at random: the first of them may be those of an opening, of a
+/// header or of an index.
+const RANDOM_AFTER: u32 = 8;
 /// At most this part of the cache is filled ahead of one reader.
 const CACHE_PART: u64 = 4;
 
@@ -20,6 +23,8 @@ pub(crate) struct Readahead {
     next: u64,
     window: u64,
     asked: u64,
+    /// Reads in a row that were not where the one before had ended.
+    jumps: u32,
 }
 
 impl Readahead {
@@ -32,10 +37,12 @@ impl Readahead {
                 next: end,
                 window: 0,
                 asked: end,
+                jumps: self.jumps.saturating_add(1),
             };
             return (end, end);
         }
         self.next = self.next.max(end);
+        self.jumps = 0;
         let ahead = self.asked.saturating_sub(end);
         if self.window > 0 && ahead > self.window / 2 {
             return (end, end);
@@ -50,6 +57,11 @@ impl Readahead {
     /// beside that in the same blocks.
     pub fn is_streaming(&self) -> bool {
         self.window >= STREAMING
+    }
+
+    /// Whether it goes from place to place.
+    pub fn is_random(&self) -> bool {
+        self.jumps >= RANDOM_AFTER
     }
 }
 
@@ -105,6 +117,22 @@ mod tests {
             let (start, end) = reader.note((number * 7919 % 1000) << 24, 4096, u64::MAX);
             assert_eq!(start, end);
             assert!(!reader.is_streaming());
+            assert_eq!(
+                reader.is_random(),
+                number >= u64::from(RANDOM_AFTER),
+                "read {number}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_reader_of_neighbours_is_not_random() {
+        let mut reader = Readahead::default();
+        for number in 1..100u64 {
+            let place = (number * 7919 % 1000) << 24;
+            reader.note(place, 4096, u64::MAX);
+            reader.note(place + 4096, 4096, u64::MAX);
+            assert!(!reader.is_random());
         }
     }
 }

@@ -44,9 +44,11 @@ impl Vfs {
         let mut out = Vec::with_capacity(wanted.len() + 2);
         // Everything is asked for before the first is waited for.
         let mut under_way = Vec::new();
+        // Pages are kept by the kernel or by nobody.
+        let pages = into_pages && self.data.prefers_pages(&handle.inode, &handle.readahead.lock());
         for piece in wanted {
             under_way.push(match piece {
-                Piece::Chunk { chunk, offset, len } => Err(self.data.read_chunk(chunk, offset, len)),
+                Piece::Chunk { chunk, offset, len } => Err(self.data.read_chunk(chunk, offset, len, pages)),
                 piece => Ok(piece),
             });
         }
@@ -58,7 +60,7 @@ impl Vfs {
         };
         for read in under_way.iter_mut().filter_map(|piece| piece.as_mut().err()) {
             read.passing = passing;
-            read.settle();
+            read.settle(&self.data);
         }
         for piece in under_way {
             match piece {

@@ -29,6 +29,9 @@ pub struct Faults {
     /// Chunks stored so far and reads so far.
     pub puts: u64,
     pub gets: u64,
+    /// Requests for pages so far, and whether members do not know them.
+    pub page_gets: u64,
+    pub no_pages: bool,
 }
 
 #[derive(Default)]

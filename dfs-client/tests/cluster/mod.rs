@@ -6,6 +6,7 @@
 
 mod coordinator;
 mod datanode;
+mod framed;
 
 use dfs_client::config::{MountConfig, Source};
 use dfs_client::vfs::{Caller, Vfs, WriteHow};
@@ -32,6 +33,15 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start() -> Cluster {
+        Cluster::start_with(false)
+    }
+
+    /// Its datanodes take framed connections, too.
+    pub fn start_framed() -> Cluster {
+        Cluster::start_with(true)
+    }
+
+    fn start_with(framed: bool) -> Cluster {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -43,11 +53,15 @@ impl Cluster {
             let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
             let address = listener.local_addr().unwrap().to_string();
             let service = datanode::service(id, store.clone());
-            runtime.spawn(
-                Server::builder()
-                    .add_service(service)
-                    .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))),
-            );
+            let server = Server::builder().add_service(service);
+            if framed {
+                let _inside = runtime.enter();
+                let incoming = framed::front(id, store.clone(), listener);
+                runtime.spawn(server.serve_with_incoming(incoming));
+            } else {
+                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+                runtime.spawn(server.serve_with_incoming(incoming));
+            }
             nodes.push(v1::Node {
                 id,
                 address,

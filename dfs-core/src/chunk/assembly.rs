@@ -1,7 +1,8 @@
 //! A chunk that arrives in groups of blocks: order, lengths and block CRCs are checked as they come, and at the end
 //! the name that follows from them. Whoever receives a chunk (a datanode's put and pull) feeds one.
 
-use super::{BLOCK_SIZE, CHUNK_MAX, block_count, first_bad_block, table_sha256};
+use super::pages::{first_bad_block_of_pages, page_count};
+use super::{BLOCK_SIZE, CHUNK_MAX, block_count, table_sha256};
 
 /// Why a part of a chunk is not accepted. The sender made a mistake or the bytes changed on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,12 +28,15 @@ pub struct Assembly {
     len: u32,
     got: u32,
     crcs: Vec<u32>,
+    pages: Vec<u32>,
 }
 
 /// All blocks of a chunk came, each as its CRC says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
     pub crcs: Vec<u32>,
+    /// The CRC-32C of each page.
+    pub pages: Vec<u32>,
     /// The chunk's name follows from the CRCs. If not, it can only be the SHA-256 of the content itself, which
     /// older programs send: whoever has the content compares it.
     pub named_by_table: bool,
@@ -44,8 +48,12 @@ impl Assembly {
         if len == 0 || len > CHUNK_MAX {
             return Err(Refusal::Length(len));
         }
-        let crcs = Vec::with_capacity(block_count(len) as usize);
-        Ok(Assembly { len, got: 0, crcs })
+        Ok(Assembly {
+            len,
+            got: 0,
+            crcs: Vec::with_capacity(block_count(len) as usize),
+            pages: Vec::with_capacity(page_count(len) as usize),
+        })
     }
 
     /// Accepts the next blocks.
@@ -70,7 +78,9 @@ impl Assembly {
                 crcs: crcs.len(),
             });
         }
-        if let Some(bad) = first_bad_block(first, content, crcs) {
+        let pages = self.pages.len();
+        if let Some(bad) = first_bad_block_of_pages(first, content, crcs, &mut self.pages) {
+            self.pages.truncate(pages);
             return Err(Refusal::BadBlock(bad));
         }
         self.crcs.extend_from_slice(crcs);
@@ -89,6 +99,7 @@ impl Assembly {
         Ok(Ended {
             named_by_table: table_sha256(self.len, &self.crcs) == *sha256,
             crcs: self.crcs,
+            pages: self.pages,
         })
     }
 }

@@ -3,6 +3,7 @@
 
 mod assembly;
 pub mod header;
+pub mod pages;
 pub mod segment;
 #[cfg(test)]
 mod tests;

@@ -1,15 +1,23 @@
 //! Tests of the chunk geometry and golden bytes of what is on disk: a format that changes fails here first.
 
-use super::header::{self, Header, Slot, header_len, slot_len};
+use super::header::{self, Header, Layout, SLOT_ALIGN, SMALL_SLOT, Slot, header_len, slot_len};
+use super::pages::{PAGE_SIZE, page_count, page_crcs};
 use super::*;
 use crate::ids::{ChunkId, SetId};
 use proptest::prelude::*;
 
 const SEGMENT: [u8; 16] = *b"0123456789abcdef";
 
-fn sample(len: u32) -> Header {
-    let content: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+const LAYOUTS: [Layout; 2] = [Layout::Blocks, Layout::Pages];
+
+fn sample_content(len: u32) -> Vec<u8> {
+    (0..len).map(|at| (at % 251) as u8).collect()
+}
+
+fn sample(layout: Layout, len: u32) -> Header {
+    let content = sample_content(len);
     Header {
+        layout,
         chunk: ChunkId {
             set: SetId(7),
             seq: 0x0102_0304_0506,
@@ -52,20 +60,14 @@ fn known_checksums() {
     );
 }
 
-#[test]
-fn header_has_golden_bytes() {
-    let mut header = sample(100_000);
-    header.sha256 = [0xab; 32];
-    header.crcs = vec![0x1111_1111, 0x2222_2222];
-    let bytes = header::encode(&header, &SEGMENT, 8192);
-    assert_eq!(bytes.len(), 512);
-    let hex: String = bytes[..104].iter().map(|byte| format!("{byte:02x}")).collect();
-    let golden = concat!(
+/// The fixed part of a header, but for its version and length, and the block CRCs.
+fn golden(version: &str, len: &str, crc: &[u8]) -> String {
+    let parts = [
         "444653",
         "43484e4b01",
-        "0100",
+        version,
         "0000",
-        "00020000",
+        len,
         "07000000",
         "a0860100",
         "0605040302010000",
@@ -73,33 +75,118 @@ fn header_has_golden_bytes() {
         "0020000000000000",
         "abababababababababababababababababababababababababababababababab",
         "02000000",
-        "GOLDENCRC",
+        &hex(crc),
         "11111111",
         "22222222",
-    );
-    let crc: String = bytes[92..96].iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, golden.replace("GOLDENCRC", &crc));
-    assert_eq!(
-        crc32c(&bytes),
-        GOLDEN_WHOLE,
-        "the header's checksum or padding changed"
-    );
-    assert_eq!(header::decode(&bytes, &SEGMENT, 8192), Some(Slot::Live(header)));
+    ];
+    parts.concat()
 }
 
-/// CRC-32C of the whole golden header, its own checksum included.
-const GOLDEN_WHOLE: u32 = 733_090_328;
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn headers_have_golden_bytes() {
+    for (layout, version, whole) in [
+        (Layout::Blocks, "0100", GOLDEN_BLOCKS),
+        (Layout::Pages, "0200", GOLDEN_PAGES),
+    ] {
+        let header = Header {
+            sha256: [0xab; 32],
+            crcs: vec![0x1111_1111, 0x2222_2222],
+            ..sample(layout, 100_000)
+        };
+        let pages: Vec<u32> = (0..25).map(|page| 0x3333_3300 + page).collect();
+        let bytes = header::encode(&header, &pages, &SEGMENT, 8192);
+        assert_eq!(bytes.len(), 512);
+        assert_eq!(hex(&bytes[..104]), golden(version, "00020000", &bytes[92..96]));
+        assert_eq!(crc32c(&bytes), whole, "the header's checksum or padding changed");
+        let table = &bytes[header::table_at(100_000) as usize..][..100];
+        match layout {
+            Layout::Blocks => assert_eq!(table, [0; 100]),
+            Layout::Pages => {
+                assert_eq!(hex(&table[..8]), "0033333301333333");
+                assert_eq!(header::decode_table(table), pages);
+            }
+        }
+        assert_eq!(header::decode(&bytes, &SEGMENT, 8192), Some(Slot::Live(header)));
+    }
+}
+
+/// CRC-32C of the whole golden headers, their own checksums included.
+const GOLDEN_BLOCKS: u32 = 733_090_328;
+const GOLDEN_PAGES: u32 = 1_522_200_143;
+
+#[test]
+fn first_pages_have_golden_bytes() {
+    for (layout, version, whole) in [
+        (Layout::Blocks, "01000000", GOLDEN_IDENTITY_BLOCKS),
+        (Layout::Pages, "02000000", GOLDEN_IDENTITY_PAGES),
+    ] {
+        let mut page = segment::encode_identity(layout, SetId(9), &SEGMENT);
+        let head = ["4446535345474d01", version, "00000000", "0900000000000000"];
+        assert_eq!(hex(&page[..40]), head.concat() + &hex(&SEGMENT));
+        assert_eq!(crc32c(&page), whole);
+        page.extend(segment::encode_seal(1 << 20, &SEGMENT));
+        let head = ["4446535345414c01", "01000000", "00000000", "0000100000000000"];
+        assert_eq!(hex(&page[512..552]), head.concat() + &hex(&SEGMENT));
+        let expected = segment::FirstPage {
+            set: SetId(9),
+            layout,
+            sealed_at: Some(1 << 20),
+        };
+        assert_eq!(segment::decode(&page, &SEGMENT), Some(expected));
+    }
+}
+
+const GOLDEN_IDENTITY_BLOCKS: u32 = 3_028_119_087;
+const GOLDEN_IDENTITY_PAGES: u32 = 3_916_718_307;
 
 #[test]
 fn sizes_of_slots() {
-    assert_eq!((header_len(1), header_len(CHUNK_MAX)), (512, 1024));
-    assert_eq!((slot_len(1), slot_len(3584), slot_len(3585)), (4096, 4096, 8192));
-    assert_eq!(slot_len(CHUNK_MAX), u64::from(CHUNK_MAX) + 4096);
+    let old = Layout::Blocks;
+    assert_eq!((header_len(old, 1), header_len(old, CHUNK_MAX)), (512, 1024));
+    assert_eq!(slot_len(old, CHUNK_MAX), u64::from(CHUNK_MAX) + 4096);
+    for layout in LAYOUTS {
+        let pages = [1, 3584, 3585].map(|len| slot_len(layout, len) / SLOT_ALIGN);
+        assert_eq!(pages, [1, 1, 2]);
+    }
+    let new = Layout::Pages;
+    assert_eq!((header_len(new, 1), header_len(new, CHUNK_MAX)), (512, 12_288));
+    assert_eq!(slot_len(new, CHUNK_MAX), u64::from(CHUNK_MAX) + 12_288);
+}
+
+#[test]
+fn content_of_long_slots_begins_at_a_page_of_the_disk() {
+    let edge = SMALL_SLOT as u32 - 512;
+    assert_eq!(header_len(Layout::Pages, edge), 512);
+    assert_eq!(header_len(Layout::Pages, edge + 1), 4096);
+    let near = edge - 2 * PAGE_SIZE..edge + 2 * PAGE_SIZE;
+    let all = (1..=CHUNK_MAX).step_by(509).chain(near).chain([CHUNK_MAX]);
+    for len in all {
+        let (header, slot) = (header_len(Layout::Pages, len), slot_len(Layout::Pages, len));
+        let table_end = header::table_at(len) + 4 * page_count(len);
+        assert!(table_end <= header && header + len <= slot as u32, "{len} bytes");
+        let long = slot > SMALL_SLOT;
+        assert_eq!(u64::from(header) % SLOT_ALIGN == 0, long, "{len} bytes");
+        assert!(long || header == 512, "one sector is written whole: {len} bytes");
+    }
+}
+
+/// A program that knows one layout only must not take the other for its own.
+#[test]
+fn a_header_of_another_layout_has_another_length_or_checksum() {
+    for (from, version) in [(Layout::Blocks, 2), (Layout::Pages, 1), (Layout::Pages, 3)] {
+        let mut bytes = header::encode(&sample(from, 70_000), &[7; 18], &SEGMENT, 4096);
+        bytes[8] = version;
+        assert_eq!(header::decode(&bytes, &SEGMENT, 4096), None);
+    }
 }
 
 #[test]
 fn a_header_is_valid_at_one_place_only() {
-    let bytes = header::encode(&sample(70_000), &SEGMENT, 4096);
+    let bytes = header::encode(&sample(Layout::Blocks, 70_000), &[], &SEGMENT, 4096);
     assert!(header::decode(&bytes, &SEGMENT, 4096).is_some());
     assert_eq!(header::decode(&bytes, &SEGMENT, 8192), None);
     assert_eq!(header::decode(&bytes, b"another segment.", 4096), None);
@@ -107,26 +194,27 @@ fn a_header_is_valid_at_one_place_only() {
 
 #[test]
 fn every_flipped_bit_is_seen() {
-    let live = header::encode(&sample(70_000), &SEGMENT, 4096);
+    let live = header::encode(&sample(Layout::Blocks, 70_000), &[], &SEGMENT, 4096);
     let dead = header::encode_dead(12_288, &SEGMENT, 4096);
-    let mut identity = segment::encode_identity(SetId(9), &SEGMENT);
+    let mut identity = segment::encode_identity(Layout::Blocks, SetId(9), &SEGMENT);
     identity.extend(segment::encode_seal(1 << 20, &SEGMENT));
     for bit in 0..live.len() * 8 {
-        let flip = |bytes: &[u8]| {
-            let mut copy = bytes.to_vec();
-            copy[bit / 8] ^= 1 << (bit % 8);
-            copy
-        };
-        assert_eq!(header::decode(&flip(&live), &SEGMENT, 4096), None, "bit {bit}");
-        assert_eq!(header::decode(&flip(&dead), &SEGMENT, 4096), None, "bit {bit}");
-        assert_eq!(segment::decode(&flip(&identity), &SEGMENT), None, "bit {bit}");
+        assert_eq!(
+            header::decode(&flipped(&live, bit), &SEGMENT, 4096),
+            None,
+            "bit {bit}"
+        );
+        assert_eq!(
+            header::decode(&flipped(&dead, bit), &SEGMENT, 4096),
+            None,
+            "bit {bit}"
+        );
+        assert_eq!(
+            segment::decode(&flipped(&identity, bit), &SEGMENT),
+            None,
+            "bit {bit}"
+        );
     }
-    let page = segment::decode(&identity, &SEGMENT);
-    let expected = segment::FirstPage {
-        set: SetId(9),
-        sealed_at: Some(1 << 20),
-    };
-    assert_eq!(page, Some(expected));
     identity[600] ^= 1;
     assert_eq!(
         segment::decode(&identity, &SEGMENT).and_then(|page| page.sealed_at),
@@ -136,6 +224,43 @@ fn every_flipped_bit_is_seen() {
         header::decode(&dead, &SEGMENT, 4096),
         Some(Slot::Dead { len: 12_288 })
     );
+}
+
+fn flipped(bytes: &[u8], bit: usize) -> Vec<u8> {
+    let mut copy = bytes.to_vec();
+    copy[bit / 8] ^= 1 << (bit % 8);
+    copy
+}
+
+/// In the second layout the header's checksum ends where the page table begins, and the block CRCs go on from there.
+#[test]
+fn every_flipped_bit_of_a_header_and_its_page_table_is_seen() {
+    let len = 200_000;
+    let header = sample(Layout::Pages, len);
+    let mut pages = Vec::new();
+    page_crcs(&sample_content(len), &mut pages);
+    let bytes = header::encode(&header, &pages, &SEGMENT, 4096);
+    let (table, end) = (
+        header::table_at(len) as usize,
+        header::table_at(len) as usize + 4 * pages.len(),
+    );
+    for bit in 0..end * 8 {
+        let damaged = flipped(&bytes, bit);
+        let decoded = header::decode(&damaged, &SEGMENT, 4096);
+        if bit < table * 8 {
+            assert_eq!(decoded, None, "bit {bit}");
+            continue;
+        }
+        assert_eq!(decoded, Some(Slot::Live(header.clone())), "bit {bit}");
+        let said = header::decode_table(&damaged[table..end]);
+        let blocks: Vec<u32> = pages::combine_blocks(&said, len as usize).collect();
+        let bad = blocks
+            .iter()
+            .zip(&header.crcs)
+            .position(|(is, should)| is != should);
+        assert_eq!(bad, Some((bit / 8 - table) / 64), "bit {bit}");
+    }
+    assert!(bytes[end..].iter().all(|byte| *byte == 0));
 }
 
 #[test]
@@ -162,6 +287,11 @@ fn assembly_refuses_what_is_wrong() {
         begin().accept(0, &content, &[crcs[0], crcs[1] ^ 1]),
         Err(Refusal::BadBlock(1))
     );
+    let mut again = begin();
+    assert!(again.accept(0, &content, &[crcs[0], crcs[1] ^ 1]).is_err());
+    again.accept(0, &content, &crcs).unwrap();
+    let ended = again.finish(&[0; 32]).unwrap();
+    assert_eq!(ended.pages.len(), 17, "pages of what was refused are not kept");
     let mut half = begin();
     half.accept(0, &content[..BLOCK_SIZE as usize], &crcs[..1])
         .unwrap();
@@ -189,15 +319,20 @@ fn a_chunk_s_name_has_golden_bytes() {
 
 proptest! {
     #[test]
-    fn headers_come_back(len in 1u32..=CHUNK_MAX, place in 1u64..1 << 30, seq: u64) {
+    fn headers_come_back(len in 1u32..=CHUNK_MAX, place in 1u64..1 << 30, seq: u64, new: bool) {
+        let layout = if new { Layout::Pages } else { Layout::Blocks };
         let header = Header {
+            layout,
             chunk: ChunkId { set: SetId(3), seq },
             len,
             sha256: [9; 32],
             crcs: (0..block_count(len)).map(|block| block.wrapping_mul(0x9e37_79b9)).collect(),
         };
-        let bytes = header::encode(&header, &SEGMENT, place);
-        prop_assert_eq!(header::decode(&bytes, &SEGMENT, place), Some(Slot::Live(header)));
+        let pages: Vec<u32> = (0..page_count(len)).collect();
+        let bytes = header::encode(&header, &pages, &SEGMENT, place);
+        prop_assert_eq!(bytes.len(), header_len(layout, len) as usize);
+        let bytes = &bytes[..bytes.len().min(header::HEADER_MAX)];
+        prop_assert_eq!(header::decode(bytes, &SEGMENT, place), Some(Slot::Live(header)));
     }
 
     #[test]
@@ -212,6 +347,8 @@ proptest! {
             block += blocks;
         }
         let name = table_sha256(len, &crcs);
-        prop_assert_eq!(assembly.finish(&name), Ok(Ended { crcs, named_by_table: true }));
+        let mut pages = Vec::new();
+        page_crcs(&content, &mut pages);
+        prop_assert_eq!(assembly.finish(&name), Ok(Ended { crcs, pages, named_by_table: true }));
     }
 }

@@ -3,7 +3,9 @@
 
 use super::error::{WireError, at_most, in_range};
 use super::ids::{MEMBERS_MAX, node_id, stored_chunk, uuid};
+use crate::frames::PAGES_MAX;
 use crate::v1;
+use dfs_core::chunk::pages::page_count;
 use dfs_core::chunk::{BLOCK_SIZE, CHUNK_MAX, block_count};
 use dfs_core::ids::{ChunkId, Term};
 
@@ -148,4 +150,14 @@ pub fn asked_blocks(request: &v1::GetRequest, len: u32) -> Result<std::ops::Rang
         first.saturating_add(request.blocks).min(count)
     };
     Ok(first..end)
+}
+
+/// The pages `[first, end)` that a reader asks for by `FramedGetPages`, of a chunk with `len` bytes.
+pub fn asked_pages(first: u32, pages: u32, len: u32) -> Result<std::ops::Range<u32>, WireError> {
+    let count = page_count(len);
+    let here = first < count;
+    in_range(here, first, "FramedGetPages.first_page", "a page of the chunk")?;
+    let sane = (1..=PAGES_MAX).contains(&pages);
+    in_range(sane, pages, "FramedGetPages.pages", "1 to 16")?;
+    Ok(first..first.saturating_add(pages).min(count))
 }

@@ -22,7 +22,7 @@ mod ship;
 #[cfg(test)]
 mod tests;
 
-pub use chunk::{asked_blocks, block_range, put_begin};
+pub use chunk::{asked_blocks, asked_pages, block_range, put_begin};
 pub use error::WireError;
 pub use ids::{node_ids, session_id, session_id_bytes, uuid};
 pub use lease::{grant, held_lease, lease_ack, recall};

@@ -1,6 +1,8 @@
 //! One case for each rule: what is refused, and by which field's name.
 
-use crate::convert::{WireError, block_range, fs_error, lock_request, op_to_wire, put_begin, session_id};
+use crate::convert::{
+    WireError, asked_pages, block_range, fs_error, lock_request, op_to_wire, put_begin, session_id,
+};
 use crate::v1;
 use dfs_core::ids::{ChunkId, Ino, SetId};
 use dfs_core::lock::Lock;
@@ -336,6 +338,17 @@ fn block_groups() {
             bad.first_block,
             bad.payload.len()
         );
+    }
+}
+
+#[test]
+fn pages_that_are_asked_for() {
+    let len = 4096 * 20 + 1;
+    assert_eq!(asked_pages(0, 1, len), Ok(0..1));
+    assert_eq!(asked_pages(3, 16, len), Ok(3..19));
+    assert_eq!(asked_pages(20, 16, len), Ok(20..21));
+    for (first, pages) in [(21, 1), (0, 0), (0, 17), (u32::MAX, 1), (1, u32::MAX)] {
+        assert!(asked_pages(first, pages, len).is_err(), "{pages} from {first}");
     }
 }
 

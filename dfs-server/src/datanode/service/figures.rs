@@ -8,7 +8,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The requests, in the order of their cells.
-const OPERATIONS: [&str; 7] = ["put", "get", "delete", "verify", "pull", "list", "compose"];
+const OPERATIONS: [&str; 8] = [
+    "put",
+    "get",
+    "get_pages",
+    "delete",
+    "verify",
+    "pull",
+    "list",
+    "compose",
+];
 
 pub struct Figures {
     requests: Vec<Histogram>,

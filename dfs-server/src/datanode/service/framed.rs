@@ -2,7 +2,7 @@
 //! nothing is handed from one thread to another. Bounded; who finds no room uses gRPC. `front` brings the connections.
 
 use super::super::store::{Content, Located};
-use super::{Shared, framed_put, framed_stream, status};
+use super::{Shared, framed_pages, framed_put, framed_stream, status};
 use bytes::Bytes;
 use dfs_client::channel::{Closer, Wire, machine};
 use dfs_core::chunk::BLOCK_SIZE;
@@ -185,6 +185,7 @@ fn answer(shared: &Shared, request: FramedRequest, content: &[u8]) -> (FramedRep
     let begun = Instant::now();
     let (operation, done) = match request.body {
         Some(Body::Get(get)) => ("get", read(shared, get)),
+        Some(Body::GetPages(get)) => ("get_pages", framed_pages::read(shared, get)),
         Some(Body::Put(put)) => ("put", framed_put::put(shared, put, content).map(on_disk)),
         Some(Body::Stream(_)) | None => (
             "none",

@@ -7,6 +7,7 @@ mod delete;
 mod figures;
 mod forward;
 mod framed;
+mod framed_pages;
 mod framed_put;
 mod framed_stream;
 mod front;

@@ -1,6 +1,6 @@
 //! A store that fails when told to, around any other: what the service does then is tested with it.
 
-use super::{Blocks, ChunkStore, ChunkWriter, Held, StoreError, Usage, Verdict};
+use super::{Blocks, ChunkStore, ChunkWriter, Held, Located, Pages, StoreError, Usage, Verdict};
 use dfs_core::ids::ChunkId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -74,6 +74,18 @@ impl ChunkStore for Faulty {
         self.faults.wait();
         eio(&self.faults.reads)?;
         self.inner.read(chunk, first, count)
+    }
+
+    fn locate(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Located, StoreError> {
+        self.faults.wait();
+        eio(&self.faults.reads)?;
+        self.inner.locate(chunk, first, count)
+    }
+
+    fn read_pages(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Pages, StoreError> {
+        self.faults.wait();
+        eio(&self.faults.reads)?;
+        self.inner.read_pages(chunk, first, count)
     }
 
     fn delete(&self, chunks: &[ChunkId]) -> Vec<(ChunkId, StoreError)> {

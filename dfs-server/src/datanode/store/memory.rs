@@ -1,8 +1,10 @@
 //! A store in memory: the twin of the segment store in tests and simulations. It keeps nothing over a restart.
 
-use super::{Blocks, ChunkStore, ChunkWriter, Held, StoreError, Usage, Verdict};
+use super::{Blocks, ChunkStore, ChunkWriter, Held, Pages, StoreError, Usage, Verdict};
 use bytes::Bytes;
-use dfs_core::chunk::{Assembly, BLOCK_SIZE, Ended, Refusal, first_bad_block, header::slot_len};
+use dfs_core::chunk::header::{Layout, slot_len};
+use dfs_core::chunk::pages::PAGE_SIZE;
+use dfs_core::chunk::{Assembly, BLOCK_SIZE, Ended, Refusal, first_bad_block};
 use dfs_core::chunk::{sha256 as content_sha256, table_sha256};
 use dfs_core::ids::ChunkId;
 use parking_lot::Mutex;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 struct Chunk {
     content: Bytes,
     crcs: Vec<u32>,
+    pages: Vec<u32>,
     sha256: [u8; 32],
 }
 
@@ -41,6 +44,18 @@ impl MemoryStore {
             capacity,
         }
     }
+
+    fn trusted(&self, chunk: ChunkId) -> Result<Chunk, StoreError> {
+        let state = self.state.lock();
+        let found = state.chunks.get(&chunk).ok_or(StoreError::NotFound(chunk))?;
+        if state.distrusted.contains(&chunk) {
+            return Err(StoreError::Corrupt {
+                chunk,
+                reason: "a check found it bad".into(),
+            });
+        }
+        Ok(found.clone())
+    }
 }
 
 struct Writer {
@@ -67,7 +82,11 @@ impl ChunkWriter for Writer {
 
     fn finish(mut self: Box<Self>, sha256: &[u8; 32]) -> Result<(), StoreError> {
         let ended = std::mem::replace(&mut self.assembly, Assembly::begin(1)?);
-        let Ended { crcs, named_by_table } = ended.finish(sha256)?;
+        let Ended {
+            crcs,
+            pages,
+            named_by_table,
+        } = ended.finish(sha256)?;
         if !named_by_table && content_sha256(&self.content) != *sha256 {
             return Err(Refusal::BadDigest.into());
         }
@@ -77,7 +96,7 @@ impl ChunkWriter for Writer {
             match old.sha256 == *sha256 {
                 true if trusted => return Ok(()),
                 false if trusted => return Err(StoreError::Exists(self.chunk)),
-                _ => state.used -= slot_len(old.content.len() as u32),
+                _ => state.used -= slot_len(Layout::NEW, old.content.len() as u32),
             }
         }
         state.used += self.slot;
@@ -89,6 +108,7 @@ impl ChunkWriter for Writer {
             Chunk {
                 content,
                 crcs,
+                pages,
                 sha256: *sha256,
             },
         );
@@ -101,7 +121,11 @@ impl ChunkStore for MemoryStore {
         let assembly = Assembly::begin(len)?;
         let mut state = self.state.lock();
         let trusted = state.chunks.contains_key(&chunk) && !state.distrusted.contains(&chunk);
-        let slot = if trusted && !replace { 0 } else { slot_len(len) };
+        let slot = if trusted && !replace {
+            0
+        } else {
+            slot_len(Layout::NEW, len)
+        };
         if state.used + state.pending + slot > self.capacity {
             return Err(StoreError::Full { needed: slot });
         }
@@ -124,14 +148,7 @@ impl ChunkStore for MemoryStore {
     }
 
     fn read(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Blocks, StoreError> {
-        let state = self.state.lock();
-        let found = state.chunks.get(&chunk).ok_or(StoreError::NotFound(chunk))?;
-        if state.distrusted.contains(&chunk) {
-            return Err(StoreError::Corrupt {
-                chunk,
-                reason: "a check found it bad".into(),
-            });
-        }
+        let found = self.trusted(chunk)?;
         let end = first.saturating_add(count).min(found.crcs.len() as u32);
         let first = first.min(end);
         let bytes = |block: u32| (block as usize * BLOCK_SIZE as usize).min(found.content.len());
@@ -142,11 +159,23 @@ impl ChunkStore for MemoryStore {
         })
     }
 
+    fn read_pages(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Pages, StoreError> {
+        let found = self.trusted(chunk)?;
+        let end = first.saturating_add(count).min(found.pages.len() as u32);
+        let first = first.min(end);
+        let bytes = |page: u32| (page as usize * PAGE_SIZE as usize).min(found.content.len());
+        Ok(Pages {
+            first,
+            payload: found.content.slice(bytes(first)..bytes(end)),
+            crcs: found.pages[first as usize..end as usize].to_vec(),
+        })
+    }
+
     fn delete(&self, chunks: &[ChunkId]) -> Vec<(ChunkId, StoreError)> {
         let mut state = self.state.lock();
         for chunk in chunks {
             if let Some(old) = state.chunks.remove(chunk) {
-                state.used -= slot_len(old.content.len() as u32);
+                state.used -= slot_len(Layout::NEW, old.content.len() as u32);
             }
             state.distrusted.remove(chunk);
         }

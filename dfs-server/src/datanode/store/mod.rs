@@ -82,6 +82,15 @@ pub struct Located {
     pub crcs: Vec<u32>,
 }
 
+/// A run of pages of one chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pages {
+    pub first: u32,
+    pub payload: Bytes,
+    /// Vouched for by the writer's checksums of blocks: whoever uses the payload compares them.
+    pub crcs: Vec<u32>,
+}
+
 /// A chunk that is here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -135,6 +144,9 @@ pub trait ChunkStore: Send + Sync + 'static {
         let content = Content::Here(payload);
         Ok(Located { first, content, crcs })
     }
+
+    /// Reads `count` pages from `first`; fewer at the chunk's end.
+    fn read_pages(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Pages, StoreError>;
 
     /// Deletes durably; what is not here is no failure. Gives those that could not be deleted.
     fn delete(&self, chunks: &[ChunkId]) -> Vec<(ChunkId, StoreError)>;

@@ -4,7 +4,9 @@ use super::faulty::Faulty;
 use super::memory::MemoryStore;
 use super::segment::{SegmentStore, Settings};
 use super::*;
-use dfs_core::chunk::{BLOCK_SIZE, CHUNK_MAX, block_crcs, sha256, table_sha256};
+use dfs_core::chunk::header::{Layout, slot_len};
+use dfs_core::chunk::pages::{PAGE_SIZE, page_count};
+use dfs_core::chunk::{BLOCK_SIZE, CHUNK_MAX, block_crcs, crc32c, sha256, table_sha256};
 use dfs_core::ids::SetId;
 use std::sync::Arc;
 
@@ -114,6 +116,43 @@ fn ranges_of_blocks() {
         let tail = store.read(id(2, 1), 5, 10).unwrap();
         assert_eq!((tail.payload.len(), tail.crcs.len()), (100, 1));
         assert!(store.read(id(2, 1), 6, 1).unwrap().payload.is_empty());
+    });
+}
+
+#[test]
+fn ranges_of_pages() {
+    on_all(|store| {
+        for len in [1, 4096, 100_000, 200_000, 5 * BLOCK_SIZE as usize + 4097] {
+            let (chunk, bytes) = (id(3, len as u64), content(len, 4));
+            put(store, chunk, &bytes).unwrap();
+            let count = page_count(len as u32);
+            let ranges = [
+                (0, 1),
+                (0, 1000),
+                (15, 2),
+                (16, 1),
+                (3, 30),
+                (count - 1, 5),
+                (count, 1),
+            ];
+            for (first, wanted) in ranges {
+                let pages = store.read_pages(chunk, first, wanted).unwrap();
+                let end = (first + wanted).min(count);
+                let at = |page: u32| bytes.len().min((page * PAGE_SIZE) as usize);
+                let expected = &bytes[at(first)..at(end).max(at(first))];
+                assert_eq!(
+                    pages.payload, expected,
+                    "{wanted} pages of {len} bytes from {first}"
+                );
+                assert_eq!(pages.first, first.min(count));
+                let crcs: Vec<u32> = expected.chunks(PAGE_SIZE as usize).map(crc32c).collect();
+                assert_eq!(pages.crcs, crcs);
+            }
+        }
+        assert_eq!(
+            store.read_pages(id(3, 2), 0, 1),
+            Err(StoreError::NotFound(id(3, 2)))
+        );
     });
 }
 
@@ -282,7 +321,7 @@ fn verify_and_replace() {
         put_as(store, id(1, 1), &bytes, true).unwrap();
         assert_eq!(store.verify(id(1, 1)), good);
         assert_eq!(store.usage().chunks, 1);
-        assert_eq!(store.usage().used, dfs_core::chunk::header::slot_len(200_000));
+        assert_eq!(store.usage().used, slot_len(Layout::NEW, 200_000));
     });
 }
 
@@ -312,6 +351,7 @@ fn the_fault_layer_fails_as_told() {
     put(&store, id(1, 1), b"x").unwrap();
     on(&faults.reads);
     assert!(matches!(store.read(id(1, 1), 0, 1), Err(StoreError::Io(_))));
+    assert!(matches!(store.read_pages(id(1, 1), 0, 1), Err(StoreError::Io(_))));
     on(&faults.deletes);
     assert_eq!(store.delete(&[id(1, 1)]).len(), 1);
     on(&faults.finishes);

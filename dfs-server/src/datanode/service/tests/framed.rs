@@ -3,12 +3,14 @@
 use super::cluster::{CLUSTER, Cluster};
 use crate::datanode::store::suite::{content, id};
 use dfs_client::channel::{Exchange, Peer, Pool};
+use dfs_core::chunk::pages::{PAGE_SIZE, page_crcs};
 use dfs_core::chunk::{BLOCK_SIZE, block_crcs, table_sha256};
 use dfs_core::ids::ChunkId;
 use dfs_proto::v1;
 use dfs_proto::v1::framed_request::Body;
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tonic::Code;
 
@@ -101,6 +103,61 @@ async fn framed_reads_answer_as_grpc_does() {
     assert!(connected(&peer).await.is_near());
     // The same port speaks HTTP/2.
     assert_eq!(cluster.get(0, id(1, 1), 0, 0).await.unwrap(), bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_come_with_their_checksums() {
+    let cluster = Cluster::start_at("127.0.0.1:0").await;
+    let bytes = content(3 * BLOCK_SIZE as usize + 5, 1);
+    cluster.put(0, id(1, 1), &bytes, &[]).await.unwrap();
+    let pool = Pool::default();
+    let peer = pool.peer(&cluster.nodes[0].address.to_string()).unwrap();
+    let get = |chunk: ChunkId, first_page, pages| v1::FramedGetPages {
+        cluster: CLUSTER.to_vec(),
+        chunk: Some(chunk.into()),
+        first_page,
+        pages,
+    };
+    for (first, pages) in [(0, 1), (7, 2), (15, 2), (40, 16), (48, 3)] {
+        let (reply, payload) = tell(&peer, Body::GetPages(get(id(1, 1), first, pages)), Vec::new()).await;
+        let from = (first * PAGE_SIZE) as usize;
+        let expected = &bytes[from..bytes.len().min(from + (pages * PAGE_SIZE) as usize)];
+        assert_eq!((reply.code, &payload[..]), (0, expected), "{}", reply.reason);
+        let group = reply.pages.unwrap();
+        let mut crcs = Vec::new();
+        page_crcs(expected, &mut crcs);
+        assert_eq!((group.first_page, group.crcs), (first, crcs));
+        assert_eq!(reply.group, None);
+    }
+    let refused = [
+        (get(id(1, 2), 0, 1), Code::NotFound),
+        (get(id(1, 1), 49, 1), Code::InvalidArgument),
+        (get(id(1, 1), u32::MAX, 1), Code::InvalidArgument),
+        (get(id(1, 1), 0, 0), Code::InvalidArgument),
+        (get(id(1, 1), 0, 17), Code::InvalidArgument),
+        (
+            v1::FramedGetPages {
+                chunk: None,
+                ..get(id(1, 1), 0, 1)
+            },
+            Code::InvalidArgument,
+        ),
+        (
+            v1::FramedGetPages {
+                cluster: vec![7; 16],
+                ..get(id(1, 1), 0, 1)
+            },
+            Code::FailedPrecondition,
+        ),
+    ];
+    for (request, code) in refused {
+        let (reply, payload) = tell(&peer, Body::GetPages(request), Vec::new()).await;
+        assert_eq!((reply.code, payload.len()), (code as u32, 0), "{}", reply.reason);
+        assert!(!reply.reason.is_empty());
+    }
+    cluster.nodes[0].faults.reads.store(true, Ordering::SeqCst);
+    let (reply, _) = tell(&peer, Body::GetPages(get(id(1, 1), 0, 1)), Vec::new()).await;
+    assert_ne!(reply.code, 0);
 }
 
 fn put(chunk: ChunkId, content: &[u8]) -> v1::FramedPut {

@@ -4,6 +4,7 @@ use super::super::StoreError;
 use super::file::{Phase, Segment};
 use super::space::disk_free;
 use super::{Inner, Writing};
+use dfs_core::chunk::header::Layout;
 use dfs_core::chunk::segment::{FIRST_SLOT, encode_identity};
 use dfs_core::ids::SetId;
 use nix::fcntl::{FallocateFlags, fallocate};
@@ -106,7 +107,7 @@ impl Inner {
             .open(&path);
         let file = file.map_err(|e| failed("cannot make a segment", &e))?;
         let made = self.preallocate_at_need(&file, slot).and_then(|size| {
-            let identity = encode_identity(set, uuid.as_bytes());
+            let identity = encode_identity(Layout::NEW, set, uuid.as_bytes());
             let written = file.write_all_at(&identity, 0).and_then(|()| file.sync_data());
             written
                 .and_then(|()| File::open(&dir)?.sync_all())

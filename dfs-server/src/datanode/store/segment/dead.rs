@@ -84,12 +84,13 @@ impl Dead {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dfs_core::chunk::header::Layout;
 
     const PAGE: u64 = SLOT_ALIGN;
 
     fn slot(page: u64, pages: u64) -> Place {
         // The content that makes a slot of so many pages with its header of one sector.
-        Place::new(0, page * PAGE, (pages * PAGE - 512) as u32)
+        Place::new(0, page * PAGE, (pages * PAGE - 512) as u32, Layout::Blocks)
     }
 
     fn kill(dead: &mut Dead, places: &[Place]) -> Deeds {

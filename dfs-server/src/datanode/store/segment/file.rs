@@ -4,7 +4,7 @@
 use super::dead::Dead;
 use super::space::Space;
 use super::sync::SyncGate;
-use dfs_core::chunk::header::{SLOT_ALIGN, encode_dead};
+use dfs_core::chunk::header::{SLOT_ALIGN, SMALL_SLOT, encode_dead};
 use dfs_core::chunk::segment::{SEAL_AT, encode_seal};
 use nix::fcntl::{FallocateFlags, fallocate};
 use parking_lot::Mutex;
@@ -15,9 +15,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Slots up to this are preceded by written zeros: `fdatasync` of 8 KiB then takes 0.09 ms instead of 0.13,
+/// Short slots are preceded by so many written zeros: `fdatasync` of 8 KiB then takes 0.09 ms instead of 0.13,
 /// since no unwritten extent has to be converted. For long slots the zeros would double the traffic.
-pub const SMALL_SLOT: u64 = 128 * 1024;
 const ZEROS: usize = 1024 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

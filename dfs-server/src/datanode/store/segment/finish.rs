@@ -5,7 +5,8 @@ use super::Inner;
 use super::direct::Direct;
 use super::index::Place;
 use super::put::Pending;
-use dfs_core::chunk::header::{Header, encode};
+use dfs_core::chunk::Ended;
+use dfs_core::chunk::header::{Header, Layout, encode};
 use dfs_core::ids::ChunkId;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ impl Drop for Claim {
 pub fn finish(
     mut pending: Pending,
     direct: Option<Direct>,
-    crcs: Vec<u32>,
+    ended: Ended,
     sha256: &[u8; 32],
 ) -> Result<(), StoreError> {
     let inner = pending.inner.clone();
@@ -49,12 +50,13 @@ pub fn finish(
     let segment = pending.slot.segment.clone();
     let file = pending.slot.file.clone();
     let header = Header {
+        layout: Layout::NEW,
         chunk,
         len: pending.len,
         sha256: *sha256,
-        crcs,
+        crcs: ended.crcs,
     };
-    let bytes = encode(&header, &segment.uuid, pending.slot.offset);
+    let bytes = encode(&header, &ended.pages, &segment.uuid, pending.slot.offset);
     let written = match direct {
         Some(direct) => direct.end(&bytes),
         None => file.write_all_at(&bytes, pending.slot.offset),

@@ -1,25 +1,46 @@
 //! Which chunks are here and where, in memory, about 30 bytes each. Rebuilt by the scan at opening.
 
 use super::super::StoreError;
-use dfs_core::chunk::header::{SLOT_ALIGN, slot_len};
+use dfs_core::chunk::CHUNK_MAX;
+use dfs_core::chunk::header::{Layout, SLOT_ALIGN, header_len, slot_len};
 use dfs_core::ids::{ChunkId, SetId};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// A slot: the segment's key, the slot's place in pages, the content's length.
+/// A slot: the segment's key, the slot's place in pages, the content's length and, in that number's highest bit, the
+/// layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub segment: u32,
     page: u32,
-    pub len: u32,
+    len_and_layout: u32,
 }
+
+const PAGES: u32 = 1 << 31;
+const _: () = assert!(CHUNK_MAX < PAGES);
 
 impl Place {
     /// `offset` is a multiple of the slots' alignment and below 16 TiB.
-    pub fn new(segment: u32, offset: u64, len: u32) -> Place {
+    pub fn new(segment: u32, offset: u64, len: u32, layout: Layout) -> Place {
+        let bit = match layout {
+            Layout::Blocks => 0,
+            Layout::Pages => PAGES,
+        };
         Place {
             segment,
             page: (offset / SLOT_ALIGN) as u32,
-            len,
+            len_and_layout: len | bit,
+        }
+    }
+
+    /// Content bytes.
+    pub fn len(&self) -> u32 {
+        self.len_and_layout & !PAGES
+    }
+
+    pub fn layout(&self) -> Layout {
+        match self.len_and_layout & PAGES {
+            0 => Layout::Blocks,
+            _ => Layout::Pages,
         }
     }
 
@@ -27,8 +48,13 @@ impl Place {
         u64::from(self.page) * SLOT_ALIGN
     }
 
+    /// Where the content begins in the segment.
+    pub fn content(&self) -> u64 {
+        self.offset() + u64::from(header_len(self.layout(), self.len()))
+    }
+
     pub fn slot(&self) -> u64 {
-        slot_len(self.len)
+        slot_len(self.layout(), self.len())
     }
 }
 

@@ -13,6 +13,7 @@ mod index;
 mod locate;
 mod open;
 mod open_files;
+mod pages;
 mod put;
 mod read;
 mod scan;
@@ -21,7 +22,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
-use super::{Blocks, ChunkStore, ChunkWriter, Held, Located, StoreError, Usage, Verdict};
+use super::{Blocks, ChunkStore, ChunkWriter, Held, Located, Pages, StoreError, Usage, Verdict};
 use crate::datanode::buffers::Buffers;
 use dfs_core::ids::{ChunkId, SetId};
 use file::Segment;
@@ -124,7 +125,7 @@ impl ChunkStore for SegmentStore {
         let index = self.0.index.read();
         let place = index.get(chunk).ok_or(StoreError::NotFound(chunk))?;
         index.check_trusted(chunk)?;
-        Ok(place.len)
+        Ok(place.len())
     }
 
     fn read(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Blocks, StoreError> {
@@ -133,6 +134,10 @@ impl ChunkStore for SegmentStore {
 
     fn locate(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Located, StoreError> {
         locate::locate(&self.0, chunk, first, count)
+    }
+
+    fn read_pages(&self, chunk: ChunkId, first: u32, count: u32) -> Result<Pages, StoreError> {
+        self.0.read_pages(chunk, first, count)
     }
 
     fn delete(&self, chunks: &[ChunkId]) -> Vec<(ChunkId, StoreError)> {

@@ -4,9 +4,11 @@
 use super::super::StoreError;
 use super::file::{Phase, Segment};
 use super::index::Place;
+use super::pages::table_matches;
 use super::scan::{Contents, Live, read_up_to, scan};
 use super::{Inner, Settings};
-use dfs_core::chunk::header::slot_len;
+use dfs_core::chunk::header::{Layout, header_len, slot_len};
+use dfs_core::chunk::pages::first_bad_block_of_pages;
 use dfs_core::chunk::segment::{FIRST_SLOT, PAGE_LEN, SEAL_AT, decode, encode_seal};
 use dfs_core::ids::SetId;
 use std::fs::File;
@@ -146,7 +148,7 @@ impl Inner {
     ) -> std::io::Result<Vec<Live>> {
         let mut whole = Vec::new();
         for live in contents.live {
-            let (offset, slot) = (live.offset, slot_len(live.header.len));
+            let (offset, slot) = (live.offset, slot_len(live.header.layout, live.header.len));
             if content_matches(file, &live)? {
                 whole.push(live);
             } else {
@@ -174,7 +176,7 @@ impl Inner {
         // Counted first: while duplicates are settled the segment must not look empty.
         segment.state.lock().live = live.len() as u32;
         for Live { offset, header } in live {
-            let place = Place::new(segment.key, offset, header.len);
+            let place = Place::new(segment.key, offset, header.len, header.layout);
             self.space.found(place.slot());
             let other = self.index.write().insert(header.chunk, place);
             if let Some(other) = other {
@@ -184,12 +186,17 @@ impl Inner {
     }
 }
 
-/// Whether the content is all there: a header may reach the disk before what it describes.
+/// Whether content and page table are all there: a header may reach the disk before what it describes.
 fn content_matches(file: &File, live: &Live) -> std::io::Result<bool> {
-    let mut content = vec![0; live.header.len as usize];
-    let at = live.offset + u64::from(dfs_core::chunk::header::header_len(live.header.len));
+    let Live { offset, header } = live;
+    let mut content = vec![0; header.len as usize];
+    let at = offset + u64::from(header_len(header.layout, header.len));
     let whole = read_up_to(file, &mut content, at)? == content.len();
-    Ok(whole && dfs_core::chunk::first_bad_block(0, &content, &live.header.crcs).is_none())
+    let mut pages = Vec::new();
+    if !whole || first_bad_block_of_pages(0, &content, &header.crcs, &mut pages).is_some() {
+        return Ok(false);
+    }
+    Ok(header.layout == Layout::Blocks || table_matches(file, *offset, header.len, &pages)?)
 }
 
 fn named(path: &Path, set: SetId) -> Option<Found> {

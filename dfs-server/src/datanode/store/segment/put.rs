@@ -6,7 +6,7 @@ use super::Inner;
 use super::create::Slot;
 use super::direct::Direct;
 use super::index::Place;
-use dfs_core::chunk::header::{header_len, slot_len};
+use dfs_core::chunk::header::{Layout, header_len, slot_len};
 use dfs_core::chunk::{Assembly, Digest, Refusal};
 use dfs_core::ids::ChunkId;
 use std::os::unix::fs::FileExt;
@@ -34,7 +34,7 @@ pub fn begin(
             assembly,
         }));
     }
-    let slot = inner.reserve(chunk.set, slot_len(len))?;
+    let slot = inner.reserve(chunk.set, slot_len(Layout::NEW, len))?;
     let pending = Pending {
         inner,
         slot,
@@ -44,14 +44,14 @@ pub fn begin(
         ended: false,
     };
     let Pending { inner, slot, .. } = &pending;
-    let direct = slot.segment.direct(slot_len(len)).map(|file| {
+    let direct = slot.segment.direct(slot_len(Layout::NEW, len)).map(|file| {
         let cached = slot.file.clone();
         Direct::begin(
             &inner.buffers,
             file,
             cached,
             slot.offset,
-            header_len(len) as usize,
+            header_len(Layout::NEW, len) as usize,
         )
     });
     Ok(Box::new(Writer {
@@ -74,17 +74,14 @@ pub struct Pending {
 
 impl Pending {
     pub fn place(&self) -> Place {
-        Place::new(self.slot.segment.key, self.slot.offset, self.len)
+        Place::new(self.slot.segment.key, self.slot.offset, self.len, Layout::NEW)
     }
 
     /// The SHA-256 of what was written, read back: only older programs name chunks by it.
     fn content_sha256(&self) -> Result<[u8; 32], StoreError> {
         let mut digest = Digest::default();
         let mut part = vec![0; GROUP_READ];
-        let (mut at, mut left) = (
-            self.slot.offset + u64::from(header_len(self.len)),
-            self.len as usize,
-        );
+        let (mut at, mut left) = (self.place().content(), self.len as usize);
         while left > 0 {
             let part = &mut part[..left.min(GROUP_READ)];
             let read = self.slot.file.read_exact_at(part, at);
@@ -103,7 +100,7 @@ impl Drop for Pending {
             return;
         }
         let (segment, file, offset) = (&self.slot.segment, &self.slot.file, self.slot.offset);
-        let size = slot_len(self.len);
+        let size = slot_len(Layout::NEW, self.len);
         // Not durable until the next sync; lost, the scan finds a gap and makes the same mark.
         match segment.mark_dead(file, offset, size) {
             Ok(()) => {
@@ -133,7 +130,7 @@ impl ChunkWriter for Writer {
     fn write(&mut self, first: u32, content: &[u8], crcs: &[u32]) -> Result<(), StoreError> {
         self.assembly.accept(first, content, crcs)?;
         let slot = &self.pending.slot;
-        let at = slot.offset + u64::from(header_len(self.pending.len)) + self.written;
+        let at = self.pending.place().content() + self.written;
         let written = match &mut self.direct {
             Some(direct) => direct.push(content),
             None => slot.file.write_all_at(content, at),
@@ -158,7 +155,7 @@ impl ChunkWriter for Writer {
                 return Err(Refusal::BadDigest.into());
             }
         }
-        super::finish::finish(pending, direct, ended.crcs, sha256)
+        super::finish::finish(pending, direct, ended, sha256)
     }
 }
 

@@ -3,8 +3,10 @@
 use super::super::{Blocks, Held, StoreError, Verdict};
 use super::Inner;
 use super::index::Place;
-use dfs_core::chunk::header::{self, Header, Slot, header_len};
-use dfs_core::chunk::{BLOCK_SIZE, Digest, first_bad_block, table_sha256};
+use super::pages::table_matches;
+use dfs_core::chunk::header::{self, Header, Layout, Slot, covered_len};
+use dfs_core::chunk::pages::first_bad_block_of_pages;
+use dfs_core::chunk::{BLOCK_SIZE, Digest, table_sha256};
 use dfs_core::ids::ChunkId;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use std::io;
@@ -26,10 +28,10 @@ pub(super) fn run(header: &Header, place: Place, first: u32, count: u32) -> Run 
     let end = first.saturating_add(count).min(header.crcs.len() as u32);
     let first = first.min(end);
     let start = u64::from(first) * u64::from(BLOCK_SIZE);
-    let stop = (u64::from(end) * u64::from(BLOCK_SIZE)).min(u64::from(place.len));
+    let stop = (u64::from(end) * u64::from(BLOCK_SIZE)).min(u64::from(place.len()));
     Run {
         first,
-        at: place.offset() + u64::from(header_len(place.len)) + start,
+        at: place.content() + start,
         len: stop.saturating_sub(start) as u32,
         crcs: header.crcs[first as usize..end as usize].to_vec(),
     }
@@ -42,14 +44,14 @@ impl Inner {
         self.read_blocks(&header, place, first, count)
     }
 
-    /// Where a chunk is that can be read.
+    /// Where a chunk is that is in service.
     pub(super) fn trusted(&self, chunk: ChunkId) -> Result<Place, StoreError> {
         let index = self.index.read();
         index.check_trusted(chunk)?;
         index.get(chunk).ok_or(StoreError::NotFound(chunk))
     }
 
-    fn read_blocks(
+    pub(super) fn read_blocks(
         &self,
         header: &Header,
         place: Place,
@@ -71,16 +73,10 @@ impl Inner {
     /// The header of a chunk, checked.
     pub(super) fn header(&self, chunk: ChunkId, place: Place) -> Result<Header, StoreError> {
         let segment = self.segment(place.segment)?;
-        let mut page = vec![0; header_len(place.len) as usize];
+        let mut page = vec![0; covered_len(place.layout(), place.len()) as usize];
         let read = self.file(&segment)?.read_exact_at(&mut page, place.offset());
         read.map_err(|e| self.read_error(chunk, place, &e))?;
-        match header::decode(&page, &segment.uuid, place.offset()) {
-            Some(Slot::Live(header)) if header.chunk == chunk && header.len == place.len => Ok(header),
-            _ => Err(StoreError::Corrupt {
-                chunk,
-                reason: "its header does not match".into(),
-            }),
-        }
+        decoded(chunk, place, &segment.uuid, &page)
     }
 
     pub(super) fn read_error(&self, chunk: ChunkId, place: Place, error: &io::Error) -> StoreError {
@@ -97,7 +93,7 @@ impl Inner {
             let header = (!brief).then(|| self.header(chunk, place).ok()).flatten();
             Held {
                 chunk,
-                len: place.len,
+                len: place.len(),
                 sha256: header.map(|header| header.sha256),
                 bad: !trusted,
             }
@@ -157,18 +153,44 @@ impl Inner {
         let corrupt = |reason: String| StoreError::Corrupt { chunk, reason };
         let by_table = table_sha256(header.len, &header.crcs) == header.sha256;
         let mut digest = Digest::default();
+        let mut pages = Vec::new();
         for first in (0..header.crcs.len() as u32).step_by(CHECK_BLOCKS as usize) {
             let blocks = self.read_blocks(&header, place, first, CHECK_BLOCKS)?;
-            if let Some(bad) = first_bad_block(first, &blocks.payload, &blocks.crcs) {
+            if let Some(bad) = first_bad_block_of_pages(first, &blocks.payload, &blocks.crcs, &mut pages) {
                 return Err(corrupt(format!("block {bad} does not match its CRC-32C")));
             }
             if !by_table {
                 digest.update(&blocks.payload);
             }
         }
+        if place.layout() == Layout::Pages {
+            let segment = self.segment(place.segment)?;
+            let file = self.file(&segment)?;
+            let matches = table_matches(&file, place.offset(), place.len(), &pages);
+            if !matches.map_err(|e| self.read_error(chunk, place, &e))? {
+                return Err(corrupt("its page table does not match its content".into()));
+            }
+        }
         match by_table || digest.finish() == header.sha256 {
             true => Ok(header),
             false => Err(corrupt("its content does not match its SHA-256".into())),
         }
+    }
+}
+
+/// The header of a chunk from the bytes at its place.
+pub(super) fn decoded(
+    chunk: ChunkId,
+    place: Place,
+    segment: &[u8; 16],
+    bytes: &[u8],
+) -> Result<Header, StoreError> {
+    let expected = |header: &Header| (header.chunk, header.len, header.layout);
+    match header::decode(bytes, segment, place.offset()) {
+        Some(Slot::Live(header)) if expected(&header) == (chunk, place.len(), place.layout()) => Ok(header),
+        _ => Err(StoreError::Corrupt {
+            chunk,
+            reason: "its header does not match".into(),
+        }),
     }
 }

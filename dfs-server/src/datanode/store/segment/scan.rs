@@ -38,7 +38,7 @@ pub fn scan(file: &File, uuid: &[u8; 16], limit: u64) -> io::Result<Contents> {
         let got = read_up_to(file, &mut page, at)?;
         let size = match decode(&page[..got], uuid, at) {
             Some(Slot::Live(header)) => {
-                let size = slot_len(header.len);
+                let size = slot_len(header.layout, header.len);
                 contents.live.push(Live { offset: at, header });
                 size
             }

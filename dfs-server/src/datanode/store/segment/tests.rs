@@ -1,16 +1,22 @@
 //! Tests of what only a disk can do: crashes at every point, flipped bits, shared syncs, holes, small disks.
 
+mod layouts;
+
 use super::super::suite::{content, get, id, put, put_as};
 use super::super::{ChunkStore, StoreError, Verdict};
 use super::sync::SyncGate;
 use super::{SegmentStore, Settings};
-use dfs_core::chunk::header::slot_len;
+use dfs_core::chunk::header::{self, Layout};
 use dfs_core::chunk::segment::FIRST_SLOT;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+fn slot_len(len: u32) -> u64 {
+    header::slot_len(Layout::NEW, len)
+}
 
 const SMALL: Settings = Settings {
     capacity: None,
