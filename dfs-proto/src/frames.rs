@@ -67,6 +67,7 @@ mod tests {
         let bytes = encode(&v1::FramedHello {
             machine: vec![1; 16],
             socket: "s".to_string(),
+            streams: true,
         });
         for len in 0..bytes.len() {
             let error = read::<v1::FramedHello>(&mut &bytes[..len]).unwrap_err();
