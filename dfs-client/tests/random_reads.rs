@@ -110,6 +110,7 @@ fn a_member_that_knows_no_pages_is_asked_once_and_read_by_blocks() {
     assert!(page_gets(&cluster) <= u64::from(cluster::MEMBERS));
 }
 
+// S26
 #[test]
 fn a_page_that_does_not_match_its_checksum_is_read_elsewhere() {
     let (cluster, vfs) = scene();

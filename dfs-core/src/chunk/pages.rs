@@ -178,7 +178,7 @@ mod tests {
         for len in 1..=BLOCK_SIZE as usize {
             // All lengths of short last pages behind few and many pages; elsewhere those beside a boundary.
             let short = len % PAGE;
-            if !(2..15).contains(&(len / PAGE)) || short < 3 || short > PAGE - 3 {
+            if !(2..15).contains(&(len / PAGE)) || !(3..=PAGE - 3).contains(&short) {
                 pages.clear();
                 page_crcs(&bytes[..len], &mut pages);
                 assert_eq!(pages.len(), page_count(len as u32) as usize);

@@ -120,6 +120,7 @@ fn a_damaged_block_of_the_first_layout_gives_no_pages() {
     assert!(store.read_pages(id(1, 1), 2 * PAGES_OF_BLOCK, 1).is_ok());
 }
 
+// S26
 #[test]
 fn a_damaged_page_table_is_found_and_replaced() {
     for len in [100_000, 300_000] {
