@@ -151,7 +151,10 @@ impl Exchange {
             body: Some(body),
             payload: content.len() as u32,
         };
-        let written = self.connection.wire.write_both(&frames::encode(&message), content);
+        let written = self
+            .connection
+            .wire
+            .write_both(&frames::encode(&message), content);
         written.inspect_err(|_| self.peer.framed.forget_idle())
     }
 
@@ -192,7 +195,9 @@ impl Exchange {
     /// The next `len` bytes behind the answer.
     pub fn payload(&mut self, len: usize) -> io::Result<Vec<u8>> {
         let mut content = Vec::with_capacity(len);
-        (&mut self.connection.wire).take(len as u64).read_to_end(&mut content)?;
+        (&mut self.connection.wire)
+            .take(len as u64)
+            .read_to_end(&mut content)?;
         match content.len() == len {
             true => Ok(content),
             false => Err(io::ErrorKind::UnexpectedEof.into()),

@@ -3,9 +3,9 @@
 //! uses gRPC.
 
 use super::{CONNECT_TIMEOUT, Closer, Exchange, Frozen, Peer};
-use dfs_proto::{frames, v1};
 use dfs_proto::v1::framed_request::Body;
 use dfs_proto::v1::put_request::Part;
+use dfs_proto::{frames, v1};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;

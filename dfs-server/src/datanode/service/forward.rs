@@ -63,7 +63,10 @@ impl Forward {
             }
             let _load = peer.begin();
             let turn = forwarders.try_acquire();
-            let exchange = turn.as_ref().ok().and_then(|_| peer.streaming(&Handle::current()));
+            let exchange = turn
+                .as_ref()
+                .ok()
+                .and_then(|_| peer.streaming(&Handle::current()));
             let answer = match exchange {
                 Some(exchange) => {
                     let parts = blocking(parts);

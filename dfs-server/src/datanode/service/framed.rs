@@ -229,9 +229,7 @@ fn read(shared: &Shared, request: GetRequest) -> Result<(FramedReply, Content), 
             "at most {BLOCKS_MAX} blocks, and none for repair: use gRPC for more"
         )));
     }
-    let located = shared
-        .store
-        .locate(chunk, blocks.start, blocks.len() as u32);
+    let located = shared.store.locate(chunk, blocks.start, blocks.len() as u32);
     let Located { first, content, crcs } = located.map_err(status::of)?;
     shared.figures.sent.add(content.len().into());
     let reply = FramedReply {

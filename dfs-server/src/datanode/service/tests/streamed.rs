@@ -63,7 +63,9 @@ fn begin_of(parts: &mut [v1::PutRequest]) -> &mut v1::PutBegin {
 }
 
 fn others(cluster: &Cluster) -> Vec<v1::Node> {
-    (1..cluster.nodes.len()).map(|node| cluster.member(node)).collect()
+    (1..cluster.nodes.len())
+        .map(|node| cluster.member(node))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +130,10 @@ async fn a_refusal_comes_behind_the_content_and_the_connection_goes_on() {
     assert!(peer.streaming(&Handle::current()).is_some());
     stream(&peer, parts()).await.unwrap();
     let other = put_parts(id(1, 1), &content(5_000_000, 2), &[]);
-    assert_eq!(stream(&peer, other).await.unwrap_err().code(), Code::AlreadyExists);
+    assert_eq!(
+        stream(&peer, other).await.unwrap_err().code(),
+        Code::AlreadyExists
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +175,9 @@ async fn full_and_dead_members_fail_alone_and_a_full_leader_says_so() {
     assert_eq!(reply.on_disk, [1, 2]);
     assert_eq!((reply.failures[0].node, reply.failures[0].full), (3, false));
     cluster.nodes[0].faults.full.store(true, Ordering::SeqCst);
-    let own = stream(&peer, put_parts(id(1, 3), &bytes, &all)).await.unwrap_err();
+    let own = stream(&peer, put_parts(id(1, 3), &bytes, &all))
+        .await
+        .unwrap_err();
     assert_eq!(own.code(), Code::ResourceExhausted);
     assert_eq!(cluster.get(1, id(1, 2), 0, 0).await.unwrap(), bytes);
 }

@@ -180,7 +180,9 @@ mod tests {
     }
 
     fn written(case: Case) {
-        let Case { len, slot, header, .. } = case;
+        let Case {
+            len, slot, header, ..
+        } = case;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("segment");
         let cached = Arc::new(File::create_new(&path).unwrap());
@@ -191,7 +193,9 @@ mod tests {
         let buffers = Arc::new(Buffers::default());
         // A buffer that was used has bytes of another chunk in it.
         buffers.take().as_mut().fill(0xee);
-        let memory: Vec<u8> = (0..len + 2 * ALIGN).map(|at| (at * 7 + at / 4096) as u8).collect();
+        let memory: Vec<u8> = (0..len + 2 * ALIGN)
+            .map(|at| (at * 7 + at / 4096) as u8)
+            .collect();
         let content = &memory[memory.as_ptr().align_offset(ALIGN) + case.skew..][..len];
         let mut direct = Direct::begin(&buffers, file, cached, slot, header);
         content
@@ -240,7 +244,14 @@ mod tests {
                     (3 * 4096, 65_536, false),
                     (3 * 4096, 65_536, true),
                 ] {
-                    written(Case { len, slot, header, step, skew, settle });
+                    written(Case {
+                        len,
+                        slot,
+                        header,
+                        step,
+                        skew,
+                        settle,
+                    });
                 }
             }
         }

@@ -26,12 +26,21 @@ pub fn locate(inner: &Inner, chunk: ChunkId, first: u32, count: u32) -> Result<L
     if len > 0 {
         // The whole run is asked of the disk, and its last byte waited for: so the time that the disk took is known, and
         // one that fails says so before a byte was promised.
-        if let Err(error) = posix_fadvise(&*file, at as i64, len.into(), PosixFadviseAdvice::POSIX_FADV_WILLNEED) {
+        if let Err(error) = posix_fadvise(
+            &*file,
+            at as i64,
+            len.into(),
+            PosixFadviseAdvice::POSIX_FADV_WILLNEED,
+        ) {
             tracing::debug!(%error, "a run was not asked for at once");
         }
         let last = file.read_exact_at(&mut [0], at + u64::from(len) - 1);
         last.map_err(|e| inner.read_error(chunk, place, &e))?;
     }
-    let content = Content::InFile { file, offset: at, len };
+    let content = Content::InFile {
+        file,
+        offset: at,
+        len,
+    };
     Ok(Located { first, content, crcs })
 }
