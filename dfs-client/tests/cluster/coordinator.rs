@@ -176,6 +176,8 @@ impl Coordinator {
                 volume.known.remove(&session);
                 volume.leases.drop_session(session);
                 volume.recalls.retain(|(whose, _), _| *whose != session);
+                // Else what it still waited for would bring it leases that nobody gives back.
+                volume.parked.retain(|(whose, _, _)| *whose != session);
                 volume.retry();
             }
             _ => {}
