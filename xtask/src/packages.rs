@@ -37,8 +37,9 @@ pub const TEST: &[Package] = &[
     program("attr", "setfattr"),
     program("bubblewrap", "bwrap"),
     program("e2fsprogs", "mkfs.ext4"), // small disks that fill up
-    program("etcd-server", "etcd"),    // started by the tests that need one; its service stays off
-    program("faketime", "faketime"),   // wall clocks that jump under running processes
+    program("etcd-client", "etcdctl"),
+    program("etcd-server", "etcd"), // started by the tests that need one; its service stays off
+    program("faketime", "faketime"), // wall clocks that jump under running processes
     program("fio", "fio"),
     program("git", "git"),
     program("iproute2", "ip"), // networks of namespaces, which tests cut
