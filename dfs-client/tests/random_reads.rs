@@ -56,6 +56,43 @@ fn read_at_random(vfs: &Vfs, name: &str, len: usize, count: usize, size: usize) 
     }
 }
 
+// A file that memory can hold comes whole, in order, once it was read all over, and not before.
+#[test]
+fn what_is_read_at_random_all_over_comes_whole() {
+    let (cluster, vfs) = scene();
+    let file = open(&vfs, "small", libc::O_RDONLY);
+    let content = content(SMALL);
+    let same = |number: usize| {
+        let at = place(number, SMALL);
+        assert!(
+            read(&vfs, file, at as u64, 4096) == content[at..at + 4096],
+            "read {number}"
+        );
+    };
+    let moved = || vfs.cache_counters().miss_bytes;
+    // As most do; then all extents are known.
+    read(&vfs, file, 0, 100);
+    let few = FIRST + 15;
+    (1..=few as usize).for_each(same);
+    // Each in a block of its own, and what the first read brought ahead.
+    assert!(moved() <= few * BLOCK + (1 << 20), "{} bytes for {few} reads", moved());
+    (few as usize + 1..=few as usize + 3).for_each(same);
+    let begun = Instant::now();
+    while moved() < SMALL as u64 {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{} bytes came",
+            moved()
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let gets = cluster.store.faults.lock().unwrap().gets;
+    (1..200).for_each(same);
+    // No second time, and nobody was asked any more.
+    assert_eq!(moved(), SMALL as u64);
+    assert_eq!(cluster.store.faults.lock().unwrap().gets, gets);
+}
+
 /// Framed connections are made behind the reader's back.
 fn warm_up(cluster: &Cluster, vfs: &Vfs) {
     let begun = Instant::now();

@@ -220,6 +220,12 @@ pub(crate) struct ChunkRead {
 }
 
 impl ChunkRead {
+    /// Whether something of it has to come first, in blocks.
+    pub fn is_missing(&self) -> bool {
+        let coming = |block: &Block| matches!(block, Block::Coming(_));
+        self.blocks.iter().any(coming)
+    }
+
     /// Takes what this thread asked for itself. To be called for all reads of a call before any is finished: others may
     /// wait for these blocks while this thread waits for theirs.
     pub fn settle(&mut self, data: &Arc<Data>) {

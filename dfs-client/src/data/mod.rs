@@ -3,6 +3,7 @@
 
 mod budget;
 mod cache;
+mod dense;
 pub(crate) mod dirty;
 mod disk_cache;
 mod download;
@@ -22,6 +23,7 @@ mod upload;
 mod warm;
 
 pub(crate) use budget::Budget;
+pub(crate) use dense::Manner;
 pub(crate) use disk_cache::DiskCache;
 pub use levels::CacheCounters;
 pub(crate) use pieces::{Piece, pieces};
@@ -55,6 +57,7 @@ pub(crate) struct Data {
     disk: Option<DiskCache>,
     served: levels::Served,
     fetches: Fetches,
+    misses: dense::Misses,
     /// Reads that ask a second member may go on at one time.
     hedges: tokio::sync::Semaphore,
     /// Runs of blocks that are fetched ahead of readers at one time, on framed connections.
@@ -91,6 +94,7 @@ impl Data {
             disk,
             served: levels::Served::default(),
             fetches: Fetches::default(),
+            misses: dense::Misses::default(),
             hedges: tokio::sync::Semaphore::new(download::HEDGES),
             ahead: Arc::new(tokio::sync::Semaphore::new(quick::AHEAD)),
             pending: Mutex::default(),

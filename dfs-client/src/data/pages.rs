@@ -2,12 +2,11 @@
 //! reading thread itself on a framed connection, as in `quick`. Nothing of them is kept here, the kernel keeps its pages.
 //! It is an attempt: whatever is not at once as it should be is read by blocks, which know all the ways out.
 
+use super::Data;
 use super::fetch::blocks_of;
 use super::levels::Served;
-use super::{Data, Readahead};
 use crate::channel::{Exchange, InUse, Peer};
 use crate::figures;
-use crate::inode::Inode;
 use crate::observe::request;
 use crate::profile::Times;
 use bytes::Bytes;
@@ -23,8 +22,6 @@ use tonic::Code;
 const LEN_MAX: u32 = 16 << 10;
 /// As for quick reads of blocks: longer is for those who can ask a second member.
 const LIMIT: Duration = Duration::from_millis(60);
-/// Of a file that is at most this part of the cache, blocks will be hit again before they have to go.
-const CACHE_PART: u64 = 2;
 
 /// Pages that were asked for.
 pub(super) struct PageRead {
@@ -39,14 +36,6 @@ pub(super) struct PageRead {
 }
 
 impl Data {
-    /// Whether the next small read of the file should bring pages: it is read at random and is so much larger than the
-    /// cache that a block would hardly be hit again. A disk cache wants whole blocks, and may hold the file.
-    pub fn prefers_pages(&self, inode: &Inode, reader: &Readahead) -> bool {
-        let much = self.cache.capacity() / CACHE_PART;
-        let large = || inode.state.lock().attr().is_some_and(|attr| attr.size > much);
-        self.disk.is_none() && reader.is_random() && large()
-    }
-
     /// Asks the best member for the pages that hold `len` bytes from `offset` on; none when this is not the time for it:
     /// also when one of their blocks is here or on its way.
     pub(super) fn ask_pages(self: &Arc<Self>, chunk: ChunkId, offset: u32, len: u32) -> Option<PageRead> {

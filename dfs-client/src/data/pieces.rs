@@ -48,6 +48,11 @@ pub(crate) fn pieces(state: &State, start: u64, end: u64) -> Vec<Piece> {
     all
 }
 
+/// The pieces of `[start, end)` as they are in chunks, whatever lies over them.
+pub(crate) fn of_chunks(state: &State, start: u64, end: u64) -> Vec<Piece> {
+    from_extents(&state.extents.map, start, end)
+}
+
 /// Lays a run over the others, which are in order and do not overlap.
 fn lay(layers: &mut Vec<(u64, Bytes)>, start: u64, end: u64, offset: u64, data: Bytes) {
     let from = offset.max(start);

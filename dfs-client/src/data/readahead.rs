@@ -81,9 +81,14 @@ impl Data {
             }
             pieces(&state, start, end)
         };
-        for piece in ahead {
+        self.prefetch_all(&ahead);
+    }
+
+    /// Asks for what of the pieces is in chunks and neither here nor on its way.
+    pub(super) fn prefetch_all(self: &Arc<Self>, wanted: &[Piece]) {
+        for piece in wanted {
             if let Piece::Chunk { chunk, offset, len } = piece {
-                self.prefetch(chunk, offset, len);
+                self.prefetch(*chunk, *offset, *len);
             }
         }
     }

@@ -37,12 +37,13 @@ impl Ranges {
     }
 
     pub fn covers(&self, start: u64, end: u64) -> bool {
-        start >= end
-            || self
-                .ends
-                .range(..=start)
-                .next_back()
-                .is_some_and(|(_, to)| *to >= end)
+        start >= end || self.around(start).is_some_and(|(_, to)| to >= end)
+    }
+
+    /// The range that holds the byte.
+    pub fn around(&self, byte: u64) -> Option<(u64, u64)> {
+        let before = self.ends.range(..=byte).next_back();
+        before.map(|(from, to)| (*from, *to)).filter(|(_, to)| *to > byte)
     }
 
     pub fn clear(&mut self) {
@@ -88,6 +89,9 @@ mod tests {
                         let expected = bytes[from..to].iter().all(|known| *known);
                         prop_assert_eq!(ranges.covers(from as u64, to as u64), expected);
                     }
+                    let first = (0..from).rev().take_while(|byte| bytes[*byte]).last().unwrap_or(from);
+                    let last = (from..64).take_while(|byte| bytes[*byte]).last();
+                    prop_assert_eq!(ranges.around(from as u64), last.map(|last| (first as u64, last as u64 + 1)));
                 }
             }
         }

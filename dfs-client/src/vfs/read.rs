@@ -4,7 +4,7 @@ use super::handle::Handle;
 use super::write::HeldPages;
 use super::{Caller, Vfs};
 use crate::config::Atime;
-use crate::data::{Piece, pieces};
+use crate::data::{Manner, Piece, pieces};
 use crate::inode::recall::Recalled;
 use crate::inode::{Inode, State};
 use crate::wait::Patience;
@@ -44,8 +44,8 @@ impl Vfs {
         let mut out = Vec::with_capacity(wanted.len() + 2);
         // Everything is asked for before the first is waited for.
         let mut under_way = Vec::new();
-        // Pages are kept by the kernel or by nobody.
-        let pages = into_pages && self.data.prefers_pages(&handle.inode, &handle.readahead.lock());
+        let manner = (self.data).manner(&handle.inode, &handle.readahead.lock(), into_pages);
+        let pages = manner == Manner::Pages;
         for piece in wanted {
             under_way.push(match piece {
                 Piece::Chunk { chunk, offset, len } => Err(self.data.read_chunk(chunk, offset, len, pages)),
@@ -58,6 +58,10 @@ impl Vfs {
                 .read_ahead(&handle.inode, &mut reader, offset, u64::from(size));
             into_pages && reader.is_streaming()
         };
+        let mut asked = under_way.iter().filter_map(|piece| piece.as_ref().err());
+        if manner == Manner::Dense && asked.any(|read| read.is_missing()) {
+            self.data.missed(&handle.inode, offset);
+        }
         for read in under_way.iter_mut().filter_map(|piece| piece.as_mut().err()) {
             read.passing = passing;
             read.settle(&self.data);
