@@ -75,7 +75,11 @@ fn what_is_read_at_random_all_over_comes_whole() {
     let few = FIRST + 15;
     (1..=few as usize).for_each(same);
     // Each in a block of its own, and what the first read brought ahead.
-    assert!(moved() <= few * BLOCK + (1 << 20), "{} bytes for {few} reads", moved());
+    assert!(
+        moved() <= few * BLOCK + (1 << 20),
+        "{} bytes for {few} reads",
+        moved()
+    );
     (few as usize + 1..=few as usize + 3).for_each(same);
     let begun = Instant::now();
     while moved() < SMALL as u64 {
