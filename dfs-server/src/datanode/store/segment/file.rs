@@ -16,8 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Short slots are preceded by so many written zeros: `fdatasync` of 8 KiB then takes 0.09 ms instead of 0.13,
-/// since no unwritten extent has to be converted. For long slots the zeros would double the traffic.
-const ZEROS: usize = 1024 * 1024;
+/// since no unwritten extent has to be converted. For long slots the zeros would double the traffic. A MiB at a time took
+/// 0.5 to 0.9 ms of CPU at each member, once in a hundred small writes.
+const ZEROS: usize = 128 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
